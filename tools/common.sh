@@ -1,0 +1,147 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # the scripts that source this use them
+# SPDX-License-Identifier: BSD-2-Clause
+# What demo, check, guests/ and bench/ share: packages, builds, progress. Sourced, not run.
+# The caller sets (program), the name that messages begin with.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly top
+: "${program:=$(basename "$0")}" # the name that messages begin with
+
+# Debian's own tools first: a python3 put in front of them by other means can be much slower, and meson and
+# the kernel build start it often.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+export LC_ALL=C.UTF-8
+
+# Exit statuses, the same as the previrt command's.
+readonly STATUS_FAILED=1 STATUS_USAGE=2 STATUS_ENVIRONMENT=4
+
+# Packages that the library and the command are built and tested with ...
+packages_build=(build-essential meson ninja-build pkg-config libelf-dev libzydis-dev libjson-c-dev
+    libcmocka-dev libunicorn-dev)
+# ... that the guests are built and booted with (the 32-bit C library is for the benchmark) ...
+packages_guest=(linux-source-6.1 xz-utils bc bison flex cpio libssl-dev qemu-system-x86 ca-certificates
+    libc6-dev-i386 lib32gcc-12-dev)
+# ... and that ./check wants on top.
+packages_check=(clang clang-format llvm mandoc shellcheck jq git)
+
+die()
+{
+    echo "$program: $1" >&2
+    exit "${2:-$STATUS_FAILED}"
+}
+
+say()
+{
+    printf '%s\n' "$*"
+}
+
+# The packages among "$@" that are not installed.
+missing_packages()
+{
+    local package
+    for package in "$@"; do
+        # shellcheck disable=SC2016 # the format is dpkg-query's
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+            echo "$package"
+    done
+}
+
+# Installs what is missing of "$@" as root, and says what to install without.
+need_packages()
+{
+    local -a missing
+
+    if ! command -v dpkg-query >/dev/null; then
+        say "$program: this is no Debian; it needs what these packages hold: $*" >&2
+        return 0
+    fi
+    mapfile -t missing < <(missing_packages "$@")
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        die "packages are missing; install them as root and try again:
+    apt-get update && apt-get install --no-install-recommends ${missing[*]}" "$STATUS_ENVIRONMENT"
+    fi
+    say "installing ${#missing[@]} packages: ${missing[*]}"
+    mkdir -p "$top/build"
+    # A source that is down must not stop us while the packages themselves can be had.
+    apt-get update >"$top/build/apt.log" 2>&1 </dev/null ||
+        say "$program: apt-get update had errors (build/apt.log); trying all the same" >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" \
+        >>"$top/build/apt.log" 2>&1 </dev/null || {
+        tail -n 5 "$top/build/apt.log" >&2
+        die "apt-get could not install them; all of its output is in build/apt.log" "$STATUS_ENVIRONMENT"
+    }
+}
+
+# Runs "$@" with its output in a file ($1), and shows at times what ($2 arguments...) prints: on a terminal one line
+# that is rewritten, elsewhere a line every half minute. Returns the command's status.
+with_progress()
+{
+    local log=$1 describe=$2 command_pid status=0 step=0 interval=2 period=15
+    shift 2
+    mkdir -p "$(dirname "$log")"
+    "$@" >"$log" 2>&1 </dev/null &
+    command_pid=$!
+    # shellcheck disable=SC2064 # the process of this call
+    trap "kill $command_pid 2>/dev/null; wait $command_pid 2>/dev/null; exit 130" INT TERM
+    while kill -0 "$command_pid" 2>/dev/null; do
+        if [ -t 1 ]; then
+            printf '\r\033[K  %s' "$("$describe" "$log")"
+        elif [ $((step % period)) = 0 ] && [ "$step" -gt 0 ]; then
+            printf '  %s\n' "$("$describe" "$log")"
+        fi
+        step=$((step + 1))
+        # Wakes at once when the command ends.
+        sleep "$interval" &
+        wait -n "$command_pid" $! 2>/dev/null || true
+    done
+    wait "$command_pid" || status=$?
+    trap - INT TERM
+    [ ! -t 1 ] || printf '\r\033[K'
+    return "$status"
+}
+
+# build_previrt [DIRECTORY [MESON OPTIONS...]]: the library and the command, in DIRECTORY (build).
+build_previrt()
+{
+    local directory=${1:-$top/build} log
+    [ $# -eq 0 ] || shift
+    log=$directory/build.log
+    mkdir -p "$directory"
+    if [ ! -f "$directory/build.ninja" ]; then
+        meson setup "$directory" "$top" "$@" >"$log" 2>&1 </dev/null || {
+            tail -n 20 "$log" >&2
+            return "$STATUS_FAILED"
+        }
+    fi
+    ninja -C "$directory" ${jobs:+-j "$jobs"} >"$log" 2>&1 </dev/null || {
+        grep -E -A5 'FAILED|error:' "$log" | head -n 40 >&2
+        say "$program: the build failed; all of its output is in ${log#"$top"/}" >&2
+        return "$STATUS_FAILED"
+    }
+}
+
+# Digest of files and folders under the tree, independent of where the tree stands.
+digest_of()
+{
+    (cd "$top" && find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum) |
+        cut -c1-16
+}
+
+# Decimal seconds from one $EPOCHREALTIME ($1) to another ($2).
+seconds_between()
+{
+    awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f", b - a }'
+}
+
+# Where a guest's files are: guest_directory GUEST [SUFFIX...].
+guest_directory()
+{
+    local name=$1 suffix
+    shift
+    for suffix in "$@"; do
+        [ -z "$suffix" ] || name=$name-$suffix
+    done
+    echo "$top/build/guests/$name"
+}
