@@ -145,3 +145,27 @@ guest_directory()
     done
     echo "$top/build/guests/$name"
 }
+
+# Bytes in the executable sections of an ELF file.
+executable_bytes()
+{
+    sections_of "$1" | awk '$4 ~ /X/ { sum += $3 } END { print sum + 0 }'
+}
+
+# Bytes in the section called ($1) of an ELF file ($2).
+section_bytes()
+{
+    sections_of "$2" | awk -v name="$1" '$1 == name { sum += $3 } END { print sum + 0 }'
+}
+
+# NAME ADDRESS SIZE FLAGS (decimal, - for none) of each section.
+sections_of()
+{
+    local name address size flags
+    # readelf's wide table: [Nr] Name Type Addr Off Size ES Flg Lk Inf Al, and Flg may be missing.
+    readelf -SW "$1" | sed -n 's/^ *\[ *[0-9]*\] //p' |
+        awk 'NF >= 9 && $2 != "NULL" { print $1, $3, $5, NF == 10 ? $7 : "-" }' |
+        while read -r name address size flags; do
+            echo "$name $((16#$address)) $((16#$size)) $flags"
+        done
+}
