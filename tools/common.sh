@@ -116,7 +116,7 @@ build_previrt()
         }
     fi
     ninja -C "$directory" ${jobs:+-j "$jobs"} >"$log" 2>&1 </dev/null || {
-        grep -E -A5 'FAILED|error:' "$log" | head -n 40 >&2
+        grep -E -A5 'FAILED|error:|ERROR:' "$log" | head -n 40 >&2
         say "$program: the build failed; all of its output is in ${log#"$top"/}" >&2
         return "$STATUS_FAILED"
     }
