@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A read-only view of an ELF file in memory, for scan and audit: sections, symbols of executable
+ * sections, relocations of the sections that they read.
+ *
+ * It stands alone, so that the audit shares no ELF code with what it audits. Every byte of the file
+ * may be hostile: nothing is read before it was checked to be inside. x86 files only: they are
+ * little-endian.
+ */
+#ifndef PREVIRT_AUDIT_ELF_VIEW_H
+#define PREVIRT_AUDIT_ELF_VIEW_H
+
+#include <stdbool.h>
+
+#include <previrt/status.h>
+
+struct pv_section {
+    const char *name;    /* "" if it has none */
+    const uint8_t *data; /* NULL: not in the file (SHT_NOBITS) */
+    uint64_t
+        address; /* sh_addr; in an ET_REL file a made-up one, so that no two sections overlap */
+    uint64_t size;
+    uint64_t flags;
+    uint32_t type;
+    uint32_t link, info;
+    uint64_t entry_size;
+};
+
+struct pv_symbol {
+    const char *name;
+    uint64_t address; /* in the address space of pv_section */
+    uint64_t size;
+    uint32_t section;
+    uint8_t type; /* STT_* */
+    bool global;
+};
+
+struct pv_elf {
+    const uint8_t *file;
+    size_t file_size;
+    uint16_t machine;
+    uint16_t type;
+    unsigned bits; /* of the code: 32 or 64 */
+    bool class64;
+    struct pv_section *sections;
+    size_t section_count;
+    struct pv_symbol *symbols; /* of executable sections, sorted by address, the best name first */
+    size_t symbol_count;
+    size_t symbol_table; /* index of the SHT_SYMTAB section, 0: stripped */
+};
+
+/*
+ * Opens the file at (file), which must stay. PREVIRT_OK, E_NOT_ELF, E_ARCH (elf->machine is set:
+ * not x86), E_MALFORMED, E_TRUNCATED, E_MEMORY. pv_elf_close() after success only.
+ */
+int pv_elf_open(struct pv_elf *elf, const void *file, size_t size);
+void pv_elf_close(struct pv_elf *elf);
+
+/* Whether (section) holds code that is in the file. */
+bool pv_section_is_code(const struct pv_section *section);
+
+/* The section that holds (address), allocated ones only; NULL: none. */
+const struct pv_section *pv_elf_section_at(const struct pv_elf *elf, uint64_t address);
+
+/* The first section called (name), NULL: none. */
+const struct pv_section *pv_elf_section_named(const struct pv_elf *elf, const char *name);
+
+/* The symbol that (address) is said to be in: the function around it, or the closest label before
+ * it; or NULL. */
+const struct pv_symbol *pv_elf_symbol_at(const struct pv_elf *elf, uint64_t address);
+
+/*
+ * The bytes of (section) with the 32-bit relocations of an object file applied (an image's as they
+ * are). To be freed. PREVIRT_OK, E_MEMORY, E_MALFORMED.
+ */
+int pv_elf_relocated(const struct pv_elf *elf, const struct pv_section *section, uint8_t **data);
+
+#endif
