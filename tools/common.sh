@@ -110,6 +110,8 @@ build_previrt()
     log=$directory/build.log
     mkdir -p "$directory"
     if [ ! -f "$directory/build.ninja" ]; then
+        # A set-up that failed half way leaves a folder that wants to be told so. (Not --wipe: build/ holds the guests.)
+        [ ! -d "$directory/meson-private" ] || set -- --reconfigure "$@"
         meson setup "$directory" "$top" "$@" >"$log" 2>&1 </dev/null || {
             tail -n 20 "$log" >&2
             return "$STATUS_FAILED"
