@@ -3,6 +3,8 @@
 #ifndef PV_RAW_PORTS_H
 #define PV_RAW_PORTS_H
 
+#include <previrt/raw.h>
+
 #include <stdint.h>
 
 /* 16550 UART (PC16550D data sheet, table II) at the PC's first serial port */
@@ -17,9 +19,6 @@
 #define PV_UART_FCR_ENABLE     0x01
 #define PV_UART_LSR_THRE       0x20
 #define PV_UART_DIVISOR_115200 1
-
-/* QEMU's isa-debug-exit device as `previrt run` places it: a write of n ends QEMU with status 2n + 1 */
-#define PV_DEBUG_EXIT 0xf4
 
 static inline void pv_outb(uint16_t port, uint8_t value)
 {
@@ -44,7 +43,7 @@ static inline void pv_putc(char c)
 
 static inline void __attribute__((noreturn)) pv_stop(uint8_t status)
 {
-    __asm__ volatile("outb %0, %1" : : "a"(status), "Nd"((uint16_t)PV_DEBUG_EXIT));
+    __asm__ volatile("outb %0, %1" : : "a"(status), "Nd"((uint16_t)PREVIRT_RAW_EXIT_PORT));
     for (;;)
         __asm__ volatile("cli; hlt");
 }

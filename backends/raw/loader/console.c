@@ -72,7 +72,7 @@ void pv_print(const char *format, ...)
     va_end(arguments);
 }
 
-void pv_refuse(enum pv_exit status, const char *format, ...)
+void pv_refuse(enum previrt_raw_exit status, const char *format, ...)
 {
     va_list arguments;
 

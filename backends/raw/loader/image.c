@@ -23,7 +23,8 @@ static int is_multiboot(uint32_t start, uint32_t end)
     return 0;
 }
 
-/* Linux leaves notes of its own (include/linux/elfnote.h, init/version.c: LINUX_ELFNOTE_BUILD_SALT). */
+/* Linux leaves notes of its own (include/linux/elfnote.h, init/version.c:
+ * LINUX_ELFNOTE_BUILD_SALT). */
 static int has_linux_note(const uint8_t *notes, uint32_t size)
 {
     uint32_t at = 0;
@@ -47,23 +48,24 @@ static void add_segment(struct pv_guest *guest, const Elf32_Phdr *header, uint32
     struct pv_segment *segment = &guest->segment[guest->segments];
 
     if (guest->segments == PV_SEGMENTS_MAX)
-        pv_refuse(PV_EXIT_GUEST, "more than %u segments", PV_SEGMENTS_MAX);
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST, "more than %u segments", PV_SEGMENTS_MAX);
     if (header->p_filesz > header->p_memsz || header->p_offset > file_size ||
         header->p_filesz > file_size - header->p_offset)
-        pv_refuse(PV_EXIT_GUEST, "segment %u: file range %x + %x outside the file of %x bytes",
-                  guest->segments, header->p_offset, header->p_filesz, file_size);
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST,
+                  "segment %u: file range %x + %x outside the file of %x bytes", guest->segments,
+                  header->p_offset, header->p_filesz, file_size);
     if (header->p_paddr + header->p_memsz < header->p_paddr || header->p_paddr < LOW_FLOOR ||
         !pv_regions_ram(header->p_paddr, (uint64_t)header->p_paddr + header->p_memsz))
-        pv_refuse(PV_EXIT_GUEST, "segment %u: physical range %x + %x is not RAM", guest->segments,
-                  header->p_paddr, header->p_memsz);
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST, "segment %u: physical range %x + %x is not RAM",
+                  guest->segments, header->p_paddr, header->p_memsz);
     for (uint32_t i = 0; i < guest->segments; i++) {
         if (header->p_paddr < guest->segment[i].physical + guest->segment[i].memory_size &&
             guest->segment[i].physical < header->p_paddr + header->p_memsz)
-            pv_refuse(PV_EXIT_GUEST, "segments %u and %u overlap", i, guest->segments);
+            pv_refuse(PREVIRT_RAW_EXIT_GUEST, "segments %u and %u overlap", i, guest->segments);
     }
     if (guest->segments && header->p_vaddr - header->p_paddr != guest->link_offset)
-        pv_refuse(PV_EXIT_GUEST, "segment %u is linked at another offset than the first one",
-                  guest->segments);
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST,
+                  "segment %u is linked at another offset than the first one", guest->segments);
     guest->link_offset = header->p_vaddr - header->p_paddr;
     *segment = (struct pv_segment){header->p_offset, header->p_vaddr, header->p_paddr,
                                    header->p_filesz, header->p_memsz, header->p_flags};
@@ -77,7 +79,7 @@ static void add_text(struct pv_guest *guest, uint32_t address, uint32_t size)
     uint32_t at = guest->texts;
 
     if (guest->texts == PV_TEXTS_MAX)
-        pv_refuse(PV_EXIT_GUEST, "more than %u executable sections", PV_TEXTS_MAX);
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST, "more than %u executable sections", PV_TEXTS_MAX);
     for (; at && guest->text[at - 1].virtual > address; at--)
         guest->text[at] = guest->text[at - 1];
     guest->text[at].virtual = address;
@@ -85,7 +87,8 @@ static void add_text(struct pv_guest *guest, uint32_t address, uint32_t size)
     guest->texts++;
     for (uint32_t i = 1; i < guest->texts; i++) {
         if (guest->text[i].virtual - guest->text[i - 1].virtual < guest->text[i - 1].size)
-            pv_refuse(PV_EXIT_GUEST, "executable sections overlap at %x", guest->text[i].virtual);
+            pv_refuse(PREVIRT_RAW_EXIT_GUEST, "executable sections overlap at %x",
+                      guest->text[i].virtual);
     }
 }
 
@@ -103,7 +106,7 @@ static void read_texts(uint32_t start, uint32_t size, struct pv_guest *guest)
     }
     if (elf->e_shentsize != sizeof(Elf32_Shdr) || elf->e_shoff > size ||
         elf->e_shnum * sizeof(Elf32_Shdr) > size - elf->e_shoff)
-        pv_refuse(PV_EXIT_GUEST, "section headers at %x outside the file of %x bytes",
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST, "section headers at %x outside the file of %x bytes",
                   elf->e_shoff, size);
     for (unsigned i = 0; i < elf->e_shnum; i++) {
         const Elf32_Shdr *section = (const Elf32_Shdr *)(start + elf->e_shoff) + i;
@@ -112,8 +115,8 @@ static void read_texts(uint32_t start, uint32_t size, struct pv_guest *guest)
             (section->sh_flags & (SHF_ALLOC | SHF_EXECINSTR)) != (SHF_ALLOC | SHF_EXECINSTR))
             continue;
         if (!pv_image_at(guest, section->sh_addr, section->sh_size, 0))
-            pv_refuse(PV_EXIT_GUEST, "executable section %u at %x + %x is in no segment", i,
-                      section->sh_addr, section->sh_size);
+            pv_refuse(PREVIRT_RAW_EXIT_GUEST, "executable section %u at %x + %x is in no segment",
+                      i, section->sh_addr, section->sh_size);
         add_text(guest, section->sh_addr, section->sh_size);
     }
 }
@@ -126,17 +129,17 @@ void pv_image_read(uint32_t start, uint32_t end, struct pv_guest *guest)
 
     memset(guest, 0, sizeof(*guest));
     if (size < sizeof(*elf) || memcmp(elf->e_ident, ELFMAG, SELFMAG))
-        pv_refuse(PV_EXIT_GUEST, "the first module is not an ELF file (%u bytes)", size);
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST, "the first module is not an ELF file (%u bytes)", size);
     if (elf->e_ident[EI_CLASS] != ELFCLASS32 || elf->e_ident[EI_DATA] != ELFDATA2LSB ||
         elf->e_machine != EM_386 || elf->e_type != ET_EXEC)
-        pv_refuse(PV_EXIT_GUEST,
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST,
                   "the guest is not an IA32 executable (class %u, machine %u, type %u)",
                   elf->e_ident[EI_CLASS], elf->e_machine, elf->e_type);
     if (elf->e_phentsize != sizeof(Elf32_Phdr))
-        pv_refuse(PV_EXIT_GUEST, "program headers of %u bytes", elf->e_phentsize);
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST, "program headers of %u bytes", elf->e_phentsize);
     headers = elf->e_phnum * sizeof(Elf32_Phdr);
     if (elf->e_phoff > size || headers > size - elf->e_phoff)
-        pv_refuse(PV_EXIT_GUEST, "program headers at %x outside the file of %x bytes",
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST, "program headers at %x outside the file of %x bytes",
                   elf->e_phoff, size);
     for (unsigned i = 0; i < elf->e_phnum; i++) {
         const Elf32_Phdr *header = (const Elf32_Phdr *)(start + elf->e_phoff) + i;
@@ -152,7 +155,7 @@ void pv_image_read(uint32_t start, uint32_t end, struct pv_guest *guest)
             continue;
         /* Several note segments: the loaded one with a table is looked for in phase 3. */
         if (header->p_offset > size || header->p_filesz > size - header->p_offset)
-            pv_refuse(PV_EXIT_GUEST, "notes at %x + %x outside the file", header->p_offset,
+            pv_refuse(PREVIRT_RAW_EXIT_GUEST, "notes at %x + %x outside the file", header->p_offset,
                       header->p_filesz);
         if (!pv_image_at(guest, header->p_vaddr, header->p_filesz, 0))
             continue;
@@ -163,12 +166,13 @@ void pv_image_read(uint32_t start, uint32_t end, struct pv_guest *guest)
         guest->notes_size = header->p_filesz;
     }
     if (!guest->segments)
-        pv_refuse(PV_EXIT_GUEST, "the guest has no loadable segment");
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST, "the guest has no loadable segment");
     read_texts(start, size, guest);
     guest->notes_physical = guest->notes_virtual - guest->link_offset;
     guest->kind = is_multiboot(start, end) ? PV_GUEST_MULTIBOOT : PV_GUEST_LINUX;
     if (guest->kind == PV_GUEST_LINUX && !is_linux)
-        pv_refuse(PV_EXIT_GUEST, "neither a Linux kernel (no Linux note) nor a Multiboot one");
+        pv_refuse(PREVIRT_RAW_EXIT_GUEST,
+                  "neither a Linux kernel (no Linux note) nor a Multiboot one");
 
     /* e_entry is physical in Linux (phys_startup_32), virtual or both in other kernels. */
     guest->entry = elf->e_entry;
@@ -182,7 +186,7 @@ void pv_image_read(uint32_t start, uint32_t end, struct pv_guest *guest)
             return;
         }
     }
-    pv_refuse(PV_EXIT_GUEST, "entry point %x is in no segment", elf->e_entry);
+    pv_refuse(PREVIRT_RAW_EXIT_GUEST, "entry point %x is in no segment", elf->e_entry);
 }
 
 void pv_image_load(uint32_t start, const struct pv_guest *guest)

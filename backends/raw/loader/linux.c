@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The boot parameters of the 32-bit boot protocol (Documentation/x86/boot.rst and zero-page.rst). A vmlinux
- * has no setup header to copy, so the fields that a loader must fill in are written by name.
+ * The boot parameters of the 32-bit boot protocol (Documentation/x86/boot.rst and zero-page.rst). A
+ * vmlinux has no setup header to copy, so the fields that a loader must fill in are written by
+ * name.
  */
 #include "loader.h"
 
@@ -61,7 +62,7 @@ void pv_linux_parameters(uint32_t where, uint32_t size, const char *cmdline,
     size_t length = pv_string_length(cmdline) + 1;
 
     if (PARAMETERS_SIZE + length > size || pv_boot.regions > E820_ENTRIES_MAX)
-        pv_refuse(PV_EXIT_MEMORY, "the boot parameters take more than %u bytes", size);
+        pv_refuse(PREVIRT_RAW_EXIT_MEMORY, "the boot parameters take more than %u bytes", size);
     memset(parameters, 0, sizeof(*parameters));
     memcpy(line, cmdline, length);
     parameters->boot_flag = SETUP_BOOT_FLAG;

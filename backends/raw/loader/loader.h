@@ -1,34 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The raw loader's own interfaces. Order to read: start.S, main.c, multiboot.c, place.c, image.c, phase3.c,
- * linux.c; then ../monitor.
+ * The raw loader's own interfaces. Order to read: start.S, main.c, multiboot.c, place.c, image.c,
+ * phase3.c, linux.c; then ../monitor.
  *
- * Paging is off: a physical address is a pointer. Everything that came from the boot loader or from a
- * module is checked before it is used; whatever is wrong ends in pv_refuse().
+ * Paging is off: a physical address is a pointer. Everything that came from the boot loader or from
+ * a module is checked before it is used; whatever is wrong ends in pv_refuse().
  */
 #ifndef PV_RAW_LOADER_H
 #define PV_RAW_LOADER_H
+
+#include <previrt/raw.h>
 
 #include <stddef.h>
 #include <stdint.h>
 
 /* console.c: COM1 and the way out */
 
-/* What the debug-exit device makes of these is 2 * status + 1. */
-enum pv_exit {
-    PV_EXIT_BOOT_LOADER = 0x10, /* not started as a Multboot kernel, no usable memory */
-    PV_EXIT_USAGE = 0x11,       /* bad option */
-    PV_EXIT_GUEST = 0x12,       /* the guest is not an image that can be started */
-    PV_EXIT_MEMORY = 0x13,      /* not enough memory, or in the wrong place */
-    PV_EXIT_TABLE = 0x14,       /* the patch-up table is bad */
-    PV_EXIT_REWRITE = 0x15      /* sites were refused, or the rewritten text is not what it should be */
-};
-
 void pv_console_init(void);
 /* Understands %s %c %u %x %% only; numbers are 32 bits. */
 void pv_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Prints "previrt-raw: refused: ..." and ends the machine through the debug-exit port, or halts. */
-void pv_refuse(enum pv_exit status, const char *format, ...)
+void pv_refuse(enum previrt_raw_exit status, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
 
 /* string.c */
@@ -82,7 +74,8 @@ const char *pv_place_owner(uint32_t start, uint32_t end);
 /* The same, without what (except) owns. */
 const char *pv_place_owner_but(uint32_t start, uint32_t end, const char *except);
 void pv_place_release(uint32_t start);
-/* Free RAM as high as possible below the limit of Linux' low memory, taken for (owner). Page-aligned. */
+/* Free RAM as high as possible below the limit of Linux' low memory, taken for (owner).
+ * Page-aligned. */
 uint32_t pv_place_find(uint32_t size, const char *owner);
 
 /* image.c: the guest */
@@ -101,7 +94,8 @@ struct pv_guest {
     uint32_t entry; /* physical */
     uint32_t segments;
     struct pv_segment segment[PV_SEGMENTS_MAX];
-    uint32_t texts; /* executable sections, sorted, disjoint; whole segments if there are no sections */
+    uint32_t
+        texts; /* executable sections, sorted, disjoint; whole segments if there are no sections */
     struct {
         uint32_t virtual, size;
     } text[PV_TEXTS_MAX];
@@ -114,11 +108,13 @@ struct pv_guest {
 void pv_image_read(uint32_t start, uint32_t end, struct pv_guest *guest);
 /* Copies the segments to their places, which must be free. */
 void pv_image_load(uint32_t start, const struct pv_guest *guest);
-/* The (length) loaded bytes at guest address (address), inside one segment with (flags), or NULL. */
+/* The (length) loaded bytes at guest address (address), inside one segment with (flags), or NULL.
+ */
 uint8_t *pv_image_at(const struct pv_guest *guest, uint64_t address, size_t length, uint32_t flags);
 
-/* Low memory, below the extended BIOS data area and above what a BIOS or boot loader uses. The first window is
- * reserved in the guest's memory map while its kernel is rewritten; the second is read once by the guest. */
+/* Low memory, below the extended BIOS data area and above what a BIOS or boot loader uses. The
+ * first window is reserved in the guest's memory map while its kernel is rewritten; the second is
+ * read once by the guest. */
 #define PV_LOW_START  0x10000u
 #define PV_LOW_END    0x80000u
 #define PV_STACK_SIZE 0x1000u

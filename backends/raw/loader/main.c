@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The raw loader: started by a Multiboot loader (QEMU's -kernel is one), it starts a guest kernel on the bare
- * machine: as it is, or fully rewritten (phase 3 in memory), with nothing between it and the hardware but
- * the stubs and the monitor in low memory.
+ * The raw loader: started by a Multiboot loader (QEMU's -kernel is one), it starts a guest kernel
+ * on the bare machine: as it is, or fully rewritten (phase 3 in memory), with nothing between it
+ * and the hardware but the stubs and the monitor in low memory.
  */
 #include "loader.h"
 #include "start.h"
@@ -43,8 +43,8 @@ static void take_modules(void)
 }
 
 /*
- * Runs where the boot loader put the image. Copies what it gave out of the way, finds a place high in
- * memory, copies the image there and applies its relocations; returns the distance.
+ * Runs where the boot loader put the image. Copies what it gave out of the way, finds a place high
+ * in memory, copies the image there and applies its relocations; returns the distance.
  */
 uint32_t pv_prepare(uint32_t magic, uint32_t information)
 {
@@ -59,7 +59,7 @@ uint32_t pv_prepare(uint32_t magic, uint32_t information)
     for (const Elf32_Rel *relocation = pv_relocations; relocation < pv_relocations_end;
          relocation++) {
         if (ELF32_R_TYPE(relocation->r_info) != R_386_RELATIVE)
-            pv_refuse(PV_EXIT_BOOT_LOADER, "relocation of type %u in the loader",
+            pv_refuse(PREVIRT_RAW_EXIT_BOOT, "relocation of type %u in the loader",
                       (uint32_t)ELF32_R_TYPE(relocation->r_info));
         *(uint32_t *)(relocation->r_offset + delta) += delta;
     }
@@ -86,15 +86,15 @@ static void parse_word(const char *word, int first, struct pv_options *options)
         else if (pv_string_equal(value, "vcpu"))
             options->rewrite = PV_REWRITE_VCPU;
         else
-            pv_refuse(PV_EXIT_USAGE, "%s: not native, none or vcpu", word);
+            pv_refuse(PREVIRT_RAW_EXIT_USAGE, "%s: not native, none or vcpu", word);
     } else if (pv_string_equal(word, "verify")) {
         options->verify = 1;
     } else if (pv_string_equal(word, "revert")) {
         options->revert = 1;
     } else if (!first) {
         /* The first word is the file's name where the boot loader passes one. */
-        pv_refuse(PV_EXIT_USAGE, "unknown option %s (rewrite=native|none|vcpu, verify, revert)",
-                  word);
+        pv_refuse(PREVIRT_RAW_EXIT_USAGE,
+                  "unknown option %s (rewrite=native|none|vcpu, verify, revert)", word);
     }
 }
 
@@ -139,8 +139,8 @@ static void clear_way(const struct pv_guest *guest)
         const char *owner = pv_place_owner_but(segment->physical, end, module_owner);
 
         if (owner)
-            pv_refuse(PV_EXIT_MEMORY, "segment %u at %x..%x: %s is there", i, segment->physical,
-                      end, owner);
+            pv_refuse(PREVIRT_RAW_EXIT_MEMORY, "segment %u at %x..%x: %s is there", i,
+                      segment->physical, end, owner);
     }
     for (uint32_t i = 0; i < guest->segments; i++) {
         const struct pv_segment *segment = &guest->segment[i];
@@ -182,7 +182,8 @@ void pv_main(void)
     take_modules();
     parse_options(&options);
     if (!pv_regions_ram(PV_LOW_START, PV_INFO_END))
-        pv_refuse(PV_EXIT_MEMORY, "low memory %x..%x is not RAM", PV_LOW_START, PV_INFO_END);
+        pv_refuse(PREVIRT_RAW_EXIT_MEMORY, "low memory %x..%x is not RAM", PV_LOW_START,
+                  PV_INFO_END);
 
     pv_image_read(pv_boot.module[0].start, pv_boot.module[0].end, &guest);
     clear_way(&guest);
@@ -193,8 +194,8 @@ void pv_main(void)
 
     pv_phase3(&guest, pv_boot.module[0].start, &options);
 
-    /* Low memory is the guest's, but for what phase 3 reserved; the stack is used by stubs until the guest
-     * has one of its own. */
+    /* Low memory is the guest's, but for what phase 3 reserved; the stack is used by stubs until
+     * the guest has one of its own. */
     entry.eip = guest.entry;
     entry.esp = PV_LOW_END;
     entry.gdtr = (struct pv_gdtr){sizeof(boot_gdt) - 1, PV_LOW_END - PV_STACK_SIZE};

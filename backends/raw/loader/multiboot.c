@@ -30,9 +30,9 @@ struct mmap_entry {
     uint32_t type;
 } __attribute__((packed));
 
-#define KIB          1024u
-#define HIGH_MEMORY  0x100000u
-#define MMAP_REST    (sizeof(struct mmap_entry) - sizeof(uint32_t))
+#define KIB         1024u
+#define HIGH_MEMORY 0x100000u
+#define MMAP_REST   (sizeof(struct mmap_entry) - sizeof(uint32_t))
 
 struct pv_boot pv_boot;
 
@@ -46,7 +46,8 @@ static void copy_string(char *to, uint32_t from)
         n++;
     }
     if (s[n])
-        pv_refuse(PV_EXIT_USAGE, "a command line is longer than %u bytes", PV_CMDLINE_SIZE - 1);
+        pv_refuse(PREVIRT_RAW_EXIT_USAGE, "a command line is longer than %u bytes",
+                  PV_CMDLINE_SIZE - 1);
     to[n] = 0;
 }
 
@@ -55,7 +56,7 @@ static void add_region(uint64_t start, uint64_t end, uint32_t type)
     if (end <= start)
         return;
     if (pv_boot.regions == PV_REGIONS_MAX)
-        pv_refuse(PV_EXIT_BOOT_LOADER, "the memory map has more than %u regions", PV_REGIONS_MAX);
+        pv_refuse(PREVIRT_RAW_EXIT_BOOT, "the memory map has more than %u regions", PV_REGIONS_MAX);
     pv_boot.region[pv_boot.regions++] = (struct pv_region){start, end, type};
 }
 
@@ -64,7 +65,7 @@ void pv_multiboot_read(uint32_t magic, uint32_t address)
     const struct information *information = (const void *)address;
 
     if (magic != MULTIBOOT_BOOT_MAGIC)
-        pv_refuse(PV_EXIT_BOOT_LOADER, "not started by a Multiboot loader (magic %x)", magic);
+        pv_refuse(PREVIRT_RAW_EXIT_BOOT, "not started by a Multiboot loader (magic %x)", magic);
     if (information->flags & INFO_CMDLINE)
         copy_string(pv_boot.cmdline, information->cmdline);
     if (information->flags & INFO_MMAP) {
@@ -74,7 +75,7 @@ void pv_multiboot_read(uint32_t magic, uint32_t address)
             const struct mmap_entry *entry = (const void *)at;
 
             if (entry->size < MMAP_REST || entry->size > end - at - sizeof(uint32_t))
-                pv_refuse(PV_EXIT_BOOT_LOADER, "bad memory map entry of %u bytes", entry->size);
+                pv_refuse(PREVIRT_RAW_EXIT_BOOT, "bad memory map entry of %u bytes", entry->size);
             if (entry->address + entry->length >= entry->address)
                 add_region(entry->address, entry->address + entry->length, entry->type);
             at += entry->size + sizeof(uint32_t);
@@ -84,20 +85,19 @@ void pv_multiboot_read(uint32_t magic, uint32_t address)
         add_region(HIGH_MEMORY, HIGH_MEMORY + (uint64_t)information->mem_upper * KIB,
                    PV_REGION_RAM);
     } else {
-        pv_refuse(PV_EXIT_BOOT_LOADER, "the boot loader gives no memory map");
+        pv_refuse(PREVIRT_RAW_EXIT_BOOT, "the boot loader gives no memory map");
     }
     if (!(information->flags & INFO_MODULES) || !information->mods_count)
-        pv_refuse(PV_EXIT_USAGE, "no module: the guest's kernel must be the first one");
+        pv_refuse(PREVIRT_RAW_EXIT_USAGE, "no module: the guest's kernel must be the first one");
     if (information->mods_count > PV_MODULES_MAX)
-        pv_refuse(PV_EXIT_USAGE, "%u modules, more than %u", information->mods_count,
+        pv_refuse(PREVIRT_RAW_EXIT_USAGE, "%u modules, more than %u", information->mods_count,
                   PV_MODULES_MAX);
     for (uint32_t i = 0; i < information->mods_count; i++) {
-        const struct module_entry *entry =
-            (const struct module_entry *)information->mods_addr + i;
+        const struct module_entry *entry = (const struct module_entry *)information->mods_addr + i;
         struct pv_module *module = &pv_boot.module[i];
 
         if (entry->end < entry->start || !pv_regions_ram(entry->start, entry->end))
-            pv_refuse(PV_EXIT_BOOT_LOADER, "module %u at %x..%x is not in RAM", i, entry->start,
+            pv_refuse(PREVIRT_RAW_EXIT_BOOT, "module %u at %x..%x is not in RAM", i, entry->start,
                       entry->end);
         module->start = entry->start;
         module->end = entry->end;
@@ -152,7 +152,8 @@ void pv_multiboot_write(uint32_t where, uint32_t size, uint32_t first_module, co
         size_t length = pv_string_length(from) + 1;
 
         if ((uint32_t)string + length > where + size)
-            pv_refuse(PV_EXIT_MEMORY, "the Multiboot information takes more than %u bytes", size);
+            pv_refuse(PREVIRT_RAW_EXIT_MEMORY, "the Multiboot information takes more than %u bytes",
+                      size);
         memcpy(string, from, length);
         if (i > first_module) {
             modules[i - first_module - 1] = (struct module_entry){

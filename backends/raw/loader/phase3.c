@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Phase 3 in memory: the patch-up table of the loaded guest is found, checked, planned and committed; the
- * stubs and the monitor take low memory, which is reserved in the guest's memory map.
+ * Phase 3 in memory: the patch-up table of the loaded guest is found, checked, planned and
+ * committed; the stubs and the monitor take low memory, which is reserved in the guest's memory
+ * map.
  */
 #include "loader.h"
 #include "../monitor/monitor.h"
@@ -15,8 +16,8 @@
 #define REFUSALS_SHOWN 20u
 #define CPUID_NX       (1 * 32 + 20) /* not an operation's feature, so not in the catalogue */
 
-/* Low memory, from PV_LOW_START: monitor, stub area (page-aligned), the monitor's stub table; the boot stack ends
- * it. */
+/* Low memory, from PV_LOW_START: monitor, stub area (page-aligned), the monitor's stub table; the
+ * boot stack ends it. */
 #define STUBS_LIMIT (PV_LOW_END - PV_STACK_SIZE)
 
 #define CALL_OPCODE 0xe8
@@ -107,7 +108,8 @@ static int emit(void *context, struct previrt_stub_request *request)
         return status;
     default:
         status = emitter->emit(emitter->context, request);
-        /* A stub that is jumped to must know its site, or a fault in it could not be reported there. */
+        /* A stub that is jumped to must know its site, or a fault in it could not be reported
+         * there. */
         if (status == PREVIRT_OK && request->transfer == PREVIRT_TRANSFER_JUMP)
             request->shared = 0;
         return status;
@@ -137,7 +139,7 @@ static void install_monitor(const struct pv_guest *guest)
 {
     memcpy(monitor, pv_monitor_blob, pv_monitor_blob_end - pv_monitor_blob);
     if (monitor->magic != PV_MONITOR_MAGIC)
-        pv_refuse(PV_EXIT_BOOT_LOADER, "the monitor's block is damaged (magic %x)",
+        pv_refuse(PREVIRT_RAW_EXIT_BOOT, "the monitor's block is damaged (magic %x)",
                   monitor->magic);
     for (unsigned i = 0; i < PV_MASKS; i++)
         monitor->mask[i] = ~0u;
@@ -147,7 +149,8 @@ static void install_monitor(const struct pv_guest *guest)
         if (info && info->policy == PREVIRT_POLICY_MASK && info->feature)
             mask_feature(info->feature);
     }
-    /* The guest maps low memory, where the stubs are, without the right to execute as soon as it can. */
+    /* The guest maps low memory, where the stubs are, without the right to execute as soon as it
+     * can. */
     mask_feature(CPUID_NX);
     monitor->link_offset = guest->link_offset;
     monitor->stub_physical = (PV_LOW_START + monitor->size + PAGE_SIZE - 1) & -PAGE_SIZE;
@@ -163,7 +166,7 @@ static void install_stub_table(const struct previrt_plan *plan, uint32_t stub_by
     struct previrt_plan_stub stub;
 
     if (stub_count > (STUBS_LIMIT - at) / sizeof(*table))
-        pv_refuse(PV_EXIT_MEMORY, "no room for the table of %u stubs", stub_count);
+        pv_refuse(PREVIRT_RAW_EXIT_MEMORY, "no room for the table of %u stubs", stub_count);
     monitor->at_stubs = at - PV_LOW_START;
     monitor->stub_size = stub_bytes;
     monitor->stubs = 0;
@@ -190,20 +193,20 @@ static void refuse_plan(int status, const struct previrt_plan *plan)
     uint32_t index = 0;
 
     if (status != PREVIRT_E_REFUSED) {
-        pv_refuse(PV_EXIT_TABLE, "patch-up table: %s (offset %x)", previrt_strerror(status),
-                  plan ? (uint32_t)previrt_plan_offset(plan) : 0);
+        pv_refuse(PREVIRT_RAW_EXIT_TABLE, "patch-up table: %s (offset %x)",
+                  previrt_strerror(status), plan ? (uint32_t)previrt_plan_offset(plan) : 0);
     }
     for (; previrt_plan_refusal(plan, index, &refusal) == PREVIRT_OK; index++) {
         if (index < REFUSALS_SHOWN)
             pv_print("previrt-raw: site %x, record %u, %s: %s\n", (uint32_t)refusal.address,
                      refusal.record, op_name(refusal.op), previrt_strerror(refusal.status));
     }
-    pv_refuse(PV_EXIT_REWRITE, "%u sites cannot be rewritten", index);
+    pv_refuse(PREVIRT_RAW_EXIT_REWRITE, "%u sites cannot be rewritten", index);
 }
 
 /*
- * Compares the loaded segments with the file, whole, except for the committed sites if (plan). Returns how many
- * sites were seen.
+ * Compares the loaded segments with the file, whole, except for the committed sites if (plan).
+ * Returns how many sites were seen.
  */
 static uint32_t compare_with_file(const struct pv_guest *guest, uint32_t file,
                                   const struct previrt_plan *plan)
@@ -225,14 +228,14 @@ static uint32_t compare_with_file(const struct pv_guest *guest, uint32_t file,
             if (is_site)
                 stop = (uint32_t)site.address - segment->virtual;
             if (memcmp(loaded + at, original + at, stop - at))
-                pv_refuse(PV_EXIT_REWRITE, "text between %x and %x is not as in the file",
+                pv_refuse(PREVIRT_RAW_EXIT_REWRITE, "text between %x and %x is not as in the file",
                           segment->virtual + at, segment->virtual + stop);
             at = stop;
             if (!is_site)
                 break;
             if (memcmp(original + at, site.original, site.room) ||
                 memcmp(loaded + at, site.code, site.room))
-                pv_refuse(PV_EXIT_REWRITE, "site %x (%s) does not hold its code",
+                pv_refuse(PREVIRT_RAW_EXIT_REWRITE, "site %x (%s) does not hold its code",
                           (uint32_t)site.address, op_name(site.op));
             at += site.room;
             index++;
@@ -244,7 +247,7 @@ static uint32_t compare_with_file(const struct pv_guest *guest, uint32_t file,
 static void must(int status, const char *what)
 {
     if (status != PREVIRT_OK)
-        pv_refuse(PV_EXIT_REWRITE, "%s: %s", what, previrt_strerror(status));
+        pv_refuse(PREVIRT_RAW_EXIT_REWRITE, "%s: %s", what, previrt_strerror(status));
 }
 
 void pv_phase3(const struct pv_guest *guest, uint32_t file, const struct pv_options *options)
@@ -261,25 +264,26 @@ void pv_phase3(const struct pv_guest *guest, uint32_t file, const struct pv_opti
     int status;
 
     if (options->rewrite == PV_REWRITE_VCPU)
-        pv_refuse(PV_EXIT_USAGE, "rewrite=vcpu needs an in-place VMM, which this back-end has not");
+        pv_refuse(PREVIRT_RAW_EXIT_USAGE,
+                  "rewrite=vcpu needs an in-place VMM, which this back-end has not");
     if (options->rewrite == PV_REWRITE_NONE && !options->revert) {
         pv_print("previrt-raw: not rewritten\n");
         return;
     }
     if (!guest->notes_size)
-        pv_refuse(PV_EXIT_TABLE, "%s (rewrite=none starts the guest as it is)",
+        pv_refuse(PREVIRT_RAW_EXIT_TABLE, "%s (rewrite=none starts the guest as it is)",
                   previrt_strerror(PREVIRT_E_NO_TABLE));
     if (pv_place_owner(PV_LOW_START, STUBS_LIMIT))
-        pv_refuse(PV_EXIT_MEMORY, "low memory %x..%x, needed for stubs: %s is there", PV_LOW_START,
-                  STUBS_LIMIT, pv_place_owner(PV_LOW_START, STUBS_LIMIT));
+        pv_refuse(PREVIRT_RAW_EXIT_MEMORY, "low memory %x..%x, needed for stubs: %s is there",
+                  PV_LOW_START, STUBS_LIMIT, pv_place_owner(PV_LOW_START, STUBS_LIMIT));
     status = previrt_plan_count(notes, guest->notes_size, guest->notes_virtual, &count);
     if (status == PREVIRT_OK && !count)
         status = PREVIRT_E_NO_TABLE;
     if (status != PREVIRT_OK)
-        pv_refuse(PV_EXIT_TABLE, "patch-up table: %s", previrt_strerror(status));
+        pv_refuse(PREVIRT_RAW_EXIT_TABLE, "patch-up table: %s", previrt_strerror(status));
     bytes = previrt_plan_bound(count);
     if (!bytes)
-        pv_refuse(PV_EXIT_MEMORY, "a plan of %u sites is too large", (uint32_t)count);
+        pv_refuse(PREVIRT_RAW_EXIT_MEMORY, "a plan of %u sites is too large", (uint32_t)count);
     buffer = pv_place_find(bytes, phase3_owner);
 
     install_monitor(guest);
@@ -294,8 +298,7 @@ void pv_phase3(const struct pv_guest *guest, uint32_t file, const struct pv_opti
     target.stub_address = monitor->stub_physical + guest->link_offset;
     target.stub_size = monitor->stub_size;
     target.stub_memory = (uint8_t *)monitor->stub_physical;
-    emitter = (struct emitter){target.emit, target.emit_context,
-                               PV_LOW_START + guest->link_offset};
+    emitter = (struct emitter){target.emit, target.emit_context, PV_LOW_START + guest->link_offset};
     target.emit = emit;
     target.emit_context = &emitter;
 
@@ -314,7 +317,7 @@ void pv_phase3(const struct pv_guest *guest, uint32_t file, const struct pv_opti
         uint32_t seen = compare_with_file(guest, file, plan);
 
         if (seen != stats.stubbed + stats.inlined)
-            pv_refuse(PV_EXIT_REWRITE, "%u sites hold their code, not %u", seen,
+            pv_refuse(PREVIRT_RAW_EXIT_REWRITE, "%u sites hold their code, not %u", seen,
                       stats.stubbed + stats.inlined);
         pv_print("previrt-raw: verified %u sites, the rest as in the file\n", seen);
     }

@@ -4,8 +4,8 @@
 
 #define PAGE_SIZE 4096u
 
-/* Linux maps the first 896 MiB minus its vmalloc area at most (initrd_addr_max of its boot protocol is 0x37ffffff);
- * nothing of ours needs to lie higher. */
+/* Linux maps the first 896 MiB minus its vmalloc area at most (initrd_addr_max of its boot protocol
+ * is 0x37ffffff); nothing of ours needs to lie higher. */
 #define PLACE_LIMIT 0x37000000u
 #define PLACE_FLOOR 0x100000u
 
@@ -28,7 +28,7 @@ void pv_place_take(uint32_t start, uint32_t end, const char *owner)
             return;
         }
     }
-    pv_refuse(PV_EXIT_MEMORY, "more than %u pieces of memory in use", PV_PLACES_MAX);
+    pv_refuse(PREVIRT_RAW_EXIT_MEMORY, "more than %u pieces of memory in use", PV_PLACES_MAX);
 }
 
 static const struct place *find(uint32_t start, uint32_t end, const char *except)
@@ -68,7 +68,7 @@ uint32_t pv_place_find(uint32_t size, const char *owner)
     uint32_t best = 0;
 
     if (size > PLACE_LIMIT - PLACE_FLOOR)
-        pv_refuse(PV_EXIT_MEMORY, "no memory for %u bytes (%s)", size, owner);
+        pv_refuse(PREVIRT_RAW_EXIT_MEMORY, "no memory for %u bytes (%s)", size, owner);
     size = (size + PAGE_SIZE - 1) & -PAGE_SIZE;
     for (uint32_t i = 0; i < pv_boot.regions; i++) {
         const struct pv_region *region = &pv_boot.region[i];
@@ -90,7 +90,7 @@ uint32_t pv_place_find(uint32_t size, const char *owner)
         }
     }
     if (!best)
-        pv_refuse(PV_EXIT_MEMORY, "no memory for %u bytes (%s)", size, owner);
+        pv_refuse(PREVIRT_RAW_EXIT_MEMORY, "no memory for %u bytes (%s)", size, owner);
     pv_place_take(best, best + size, owner);
     return best;
 }

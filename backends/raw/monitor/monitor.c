@@ -3,9 +3,10 @@
 #include "monitor.h"
 #include "../ports.h"
 
+#include <previrt/raw.h>
+
 #define CALL_SIZE 5u /* call rel32: what reaches a stub */
 #define ERROR_IDT 2u /* error code: the index names a gate of the IDT (SDM 3A 6.13) */
-#define STOP_STATUS 0x20
 
 _Static_assert(offsetof(struct pv_monitor, stub_physical) == PV_M_STUB_PHYSICAL, "monitor.h");
 _Static_assert(offsetof(struct pv_monitor, stub_size) == PV_M_STUB_SIZE, "monitor.h");
@@ -21,7 +22,8 @@ struct frame {
     uint32_t scratch;
     uint32_t ebx, edx, ecx, eax;
     uint32_t vector;
-    uint32_t rest[]; /* [error code], EIP, CS, EFLAGS, and what the interrupted code had on its stack */
+    uint32_t
+        rest[]; /* [error code], EIP, CS, EFLAGS, and what the interrupted code had on its stack */
 };
 
 void pv_monitor_shadow(struct pv_monitor *monitor, uint32_t cs);
@@ -37,9 +39,9 @@ static uint64_t gate(uint32_t handler, uint32_t cs, uint32_t attributes)
 }
 
 /*
- * One entry of the shadow. Always an interrupt gate of ours with the guest's privilege, present or not: the
- * guest may still write its own gate, and what that says is looked up when something is delivered. A
- * task gate is the CPU's business and is copied.
+ * One entry of the shadow. Always an interrupt gate of ours with the guest's privilege, present or
+ * not: the guest may still write its own gate, and what that says is looked up when something is
+ * delivered. A task gate is the CPU's business and is copied.
  */
 static void shadow_gate(struct pv_monitor *monitor, uint32_t vector, uint32_t cs)
 {
@@ -66,8 +68,8 @@ void pv_monitor_shadow(struct pv_monitor *monitor, uint32_t cs)
 }
 
 /*
- * A fault at (eip) inside the stub area, (offset) bytes into it. Its instruction has not executed: the guest
- * shall see the fault where its own instruction stood, with its own stack.
+ * A fault at (eip) inside the stub area, (offset) bytes into it. Its instruction has not executed:
+ * the guest shall see the fault where its own instruction stood, with its own stack.
  */
 static int rewind(const struct pv_monitor *monitor, struct frame *frame, uint32_t *eip,
                   uint32_t offset)
@@ -89,7 +91,8 @@ static int rewind(const struct pv_monitor *monitor, struct frame *frame, uint32_
     }
     if (low == high)
         return PV_SLOW_DELIVER;
-    /* EIP, CS, EFLAGS; the CPU did not change stacks, so the stub's return address is the next word. */
+    /* EIP, CS, EFLAGS; the CPU did not change stacks, so the stub's return address is the next
+     * word. */
     if (stubs[low].site)
         *eip = stubs[low].site - monitor->link_offset + alias;
     else
@@ -147,5 +150,5 @@ void pv_monitor_stop(uint32_t vector, uint32_t word0, uint32_t word1)
     }
     pv_putc('\r');
     pv_putc('\n');
-    pv_stop(STOP_STATUS);
+    pv_stop(PREVIRT_RAW_EXIT_MONITOR);
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The monitor: what stays below a rewritten guest. One block of position-independent code and data in low
- * memory, which runs at its physical address and at that address plus the guest's link offset, as the stubs do.
+ * The monitor: what stays below a rewritten guest. One block of position-independent code and data
+ * in low memory, which runs at its physical address and at that address plus the guest's link
+ * offset, as the stubs do.
  *
- * It does two things that stubs alone cannot: it shows the guest the faults of stubs where the guest's own
- * instructions stood, and it hides CPU features (catalogue policy MASK) from the guest.
+ * It does two things that stubs alone cannot: it shows the guest the faults of stubs where the
+ * guest's own instructions stood, and it hides CPU features (catalogue policy MASK) from the guest.
  *
- * The structure below begins the block. Its first words are offsets from there, fixed at link time; the loader
- * fills in the rest, whose offsets monitor.c checks.
+ * The structure below begins the block. Its first words are offsets from there, fixed at link time;
+ * the loader fills in the rest, whose offsets monitor.c checks.
  */
 #ifndef PV_RAW_MONITOR_H
 #define PV_RAW_MONITOR_H
@@ -40,8 +41,10 @@
 #define PV_MASKS             10 /* one spare: what follows stays aligned */
 
 /* Exceptions that push an error code (SDM 3A table 6-1) */
-#define PV_ERROR_CODE_VECTORS (1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21)
-/* Faults, reported at the instruction that did not execute: #DE #BR #UD #NM #TS #NP #SS #GP #PF #MF #AC #XM */
+#define PV_ERROR_CODE_VECTORS                                                                      \
+    (1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21)
+/* Faults, reported at the instruction that did not execute: #DE #BR #UD #NM #TS #NP #SS #GP #PF #MF
+ * #AC #XM */
 #define PV_FAULT_VECTORS                                                                           \
     (1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 |         \
      1 << 16 | 1 << 17 | 1 << 19)
@@ -52,13 +55,13 @@
 #define PV_SELECTOR_RPL 3
 
 /* Gate descriptors, high word (SDM 3A 6.11) */
-#define PV_GATE_PRESENT    (1 << 15)
-#define PV_GATE_KIND       0x1e00 /* S and type but for the bit that tells trap from interrupt gates */
-#define PV_GATE_32BIT      0x0e00
-#define PV_GATE_TRAP       (1 << 8)
-#define PV_GATE_DPL        (3 << 13)
-#define PV_GATE_TASK_KIND  0x1f00
-#define PV_GATE_TASK       0x0500
+#define PV_GATE_PRESENT   (1 << 15)
+#define PV_GATE_KIND      0x1e00 /* S and type but for the bit that tells trap from interrupt gates */
+#define PV_GATE_32BIT     0x0e00
+#define PV_GATE_TRAP      (1 << 8)
+#define PV_GATE_DPL       (3 << 13)
+#define PV_GATE_TASK_KIND 0x1f00
+#define PV_GATE_TASK      0x0500
 
 /* What pv_monitor_slow() wants done */
 #define PV_SLOW_DELIVER 0

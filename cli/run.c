@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * previrt run: boots a guest kernel on a back-end, with its console on this terminal. The one
+ * back-end so far is `raw`: QEMU starts the raw loader (backends/raw), which starts the guest,
+ * rewritten or not.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <previrt/raw.h>
+
+#include "cli.h"
+
+#define RUN_TIMED_OUT  124 /* as timeout(1) */
+#define SPAWN_FAILED   127 /* posix_spawnp(): the child could not run the program */
+#define MEMORY_DEFAULT "256"
+#define QEMU           "qemu-system-i386"
+#define QEMU_PACKAGE   "qemu-system-x86"
+#define LOADER         "previrt-raw"
+#define ARGUMENTS_MAX  64
+
+struct run_options {
+    const char *kernel, *initrd, *append, *memory, *rewrite, *cpu, *loader;
+    unsigned long timeout; /* seconds, 0: none */
+    bool verify, revert;
+    char **qemu_arguments; /* behind "--" */
+};
+
+enum {
+    KEY_APPEND = 256,
+    KEY_BACKEND,
+    KEY_CPU,
+    KEY_INITRD,
+    KEY_LOADER,
+    KEY_MEM,
+    KEY_REVERT,
+    KEY_REWRITE,
+    KEY_TIMEOUT,
+    KEY_VERIFY
+};
+
+static unsigned long parse_number(const char *text, struct argp_state *state, const char *option,
+                                  unsigned long largest)
+{
+    char *end;
+    unsigned long value;
+
+    errno = 0;
+    value = strtoul(text, &end, 10);
+    if (errno || end == text || *end || *text == '-' || value < 1 || value > largest)
+        argp_error(state, "%s=%s: not a number from 1 to %lu", option, text, largest);
+    return value;
+}
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct run_options *options = state->input;
+
+    switch (key) {
+    case KEY_APPEND:
+        options->append = argument;
+        return 0;
+    case KEY_BACKEND:
+        if (strcmp(argument, "raw") != 0)
+            argp_error(state, "--backend=%s: the only back-end is raw", argument);
+        return 0;
+    case KEY_CPU:
+        options->cpu = argument;
+        return 0;
+    case KEY_INITRD:
+        options->initrd = argument;
+        return 0;
+    case KEY_LOADER:
+        options->loader = argument;
+        return 0;
+    case KEY_MEM:
+        parse_number(argument, state, "--mem", 3072);
+        options->memory = argument;
+        return 0;
+    case KEY_REWRITE:
+        if (strcmp(argument, "native") != 0 && strcmp(argument, "none") != 0)
+            argp_error(state, "--rewrite=%s: not native or none", argument);
+        options->rewrite = argument;
+        return 0;
+    case KEY_TIMEOUT:
+        options->timeout = parse_number(argument, state, "--timeout", 86400);
+        return 0;
+    case KEY_REVERT:
+        options->revert = true;
+        return 0;
+    case KEY_VERIFY:
+        options->verify = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->kernel)
+            return ARGP_ERR_UNKNOWN; /* then it comes again with all that follow: ARGP_KEY_ARGS */
+        options->kernel = argument;
+        return 0;
+    case ARGP_KEY_ARGS:
+        options->qemu_arguments = state->argv + state->next;
+        if (!state->quoted)
+            argp_error(state, "unexpected argument \"%s\" (arguments for QEMU follow \"--\")",
+                       state->argv[state->next]);
+        return 0;
+    case ARGP_KEY_END:
+        if (!options->kernel)
+            argp_error(state, "which kernel?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* QEMU splits -initrd at commas, a doubled one stands for itself; (to) has room. */
+static char *copy_module_text(char *to, const char *from)
+{
+    for (; *from; from++) {
+        if (*from == ',')
+            *to++ = ',';
+        *to++ = *from;
+    }
+    *to = 0;
+    return to;
+}
+
+/* "KERNEL ARGUMENTS,INITRD"; NULL: out of memory. */
+static char *module_list(const struct run_options *options)
+{
+    size_t size = 2 * (strlen(options->kernel) + strlen(options->append) +
+                       (options->initrd ? strlen(options->initrd) : 0)) +
+                  sizeof(" ,");
+    char *list = malloc(size), *at = list;
+
+    if (!list)
+        return NULL;
+    at = copy_module_text(at, options->kernel);
+    *at++ = ' ';
+    at = copy_module_text(at, options->append);
+    if (options->initrd) {
+        *at++ = ',';
+        at = copy_module_text(at, options->initrd);
+    }
+    return list;
+}
+
+static int check_file(const char *path, bool module)
+{
+    if (access(path, R_OK) < 0) {
+        cli_error("%s: %s", path, strerror(errno));
+        return CLI_IO;
+    }
+    if (module && strchr(path, ' ')) {
+        cli_error("%s: QEMU cannot pass a file with a space in its name as a module", path);
+        return CLI_USAGE;
+    }
+    return CLI_OK;
+}
+
+/* The loader in the build folder that this command stands in, or where it is installed. */
+static int find_loader(char *path, size_t size)
+{
+    static const char *const places[] = {"../backends/raw/" LOADER, "../libexec/previrt/" LOADER};
+    char directory[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", directory, sizeof(directory) - 1);
+    char *slash;
+
+    if (length < 0) {
+        cli_error("/proc/self/exe: %s", strerror(errno));
+        return CLI_IO;
+    }
+    directory[length] = 0;
+    slash = strrchr(directory, '/');
+    if (slash)
+        *slash = 0;
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        int needed = snprintf(path, size, "%s/%s", directory, places[i]);
+
+        if (needed > 0 && (size_t)needed < size && access(path, R_OK) == 0)
+            return CLI_OK;
+    }
+    cli_error("no %s beside %s; --loader names it", LOADER, directory);
+    return CLI_IO;
+}
+
+/* What QEMU's status says about the guest. */
+static int guest_status(int status)
+{
+    int number = (status - 1) / 2;
+
+    if (status == 0)
+        return CLI_OK; /* with -no-reboot a reset ends QEMU */
+    if (status % 2 == 0 || status == 1) {
+        cli_error("%s failed with status %d", QEMU, status);
+        return CLI_IO;
+    }
+    switch (number) {
+    case PREVIRT_RAW_EXIT_USAGE:
+        return CLI_USAGE;
+    case PREVIRT_RAW_EXIT_BOOT:
+    case PREVIRT_RAW_EXIT_MEMORY:
+        cli_error("the loader did not start the guest (reason %#x, on the console)", number);
+        return CLI_IO;
+    case PREVIRT_RAW_EXIT_GUEST:
+    case PREVIRT_RAW_EXIT_TABLE:
+        cli_error("the loader refused the guest (reason %#x, on the console)", number);
+        return CLI_MALFORMED;
+    case PREVIRT_RAW_EXIT_REWRITE:
+        cli_error("the loader did not rewrite the guest (reason on the console)");
+        return CLI_FINDINGS;
+    case PREVIRT_RAW_EXIT_MONITOR:
+        cli_error("the monitor stopped the guest (reason on the console)");
+        return CLI_FINDINGS;
+    default:
+        cli_error("the guest ended with %d", number);
+        return CLI_FINDINGS;
+    }
+}
+
+/* Waits for (child), at most (timeout) seconds if that is not 0; kills it then. */
+static int wait_for(pid_t child, unsigned long timeout, const sigset_t *signals)
+{
+    struct timespec now, end;
+    int status;
+
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += (time_t)timeout;
+    while (waitpid(child, &status, WNOHANG) == 0) {
+        struct timespec left;
+
+        if (!timeout) {
+            sigwaitinfo(signals, NULL);
+            continue;
+        }
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        left.tv_sec = end.tv_sec - now.tv_sec;
+        left.tv_nsec = end.tv_nsec - now.tv_nsec;
+        if (left.tv_nsec < 0) {
+            left.tv_nsec += 1000000000;
+            left.tv_sec--;
+        }
+        if (left.tv_sec < 0) {
+            kill(child, SIGKILL);
+            waitpid(child, &status, 0);
+            cli_error("stopped after %lu seconds", timeout);
+            return RUN_TIMED_OUT;
+        }
+        sigtimedwait(signals, NULL, &left);
+    }
+    if (WIFSIGNALED(status)) {
+        cli_error("%s was ended by signal %d (%s)", QEMU, WTERMSIG(status),
+                  strsignal(WTERMSIG(status)));
+        return CLI_IO;
+    }
+    if (WEXITSTATUS(status) == SPAWN_FAILED) {
+        cli_error("%s cannot be run: install %s", QEMU, QEMU_PACKAGE);
+        return CLI_IO;
+    }
+    return guest_status(WEXITSTATUS(status));
+}
+
+static int run(const struct run_options *options, const char *loader, char *modules, char *append)
+{
+    char *arguments[ARGUMENTS_MAX] = {
+        QEMU,       "-accel",       "tcg",         "-m",      (char *)options->memory,
+        "-display", "none",         "-serial",     "stdio",   "-monitor",
+        "none",     "-no-reboot",   "-nodefaults", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+        "-kernel",  (char *)loader, "-initrd",     modules,   "-append",
+        append};
+    posix_spawnattr_t attributes;
+    sigset_t signals, old;
+    size_t count = 0;
+    pid_t child;
+    int status;
+
+    while (arguments[count])
+        count++;
+    if (options->cpu) {
+        arguments[count++] = "-cpu";
+        arguments[count++] = (char *)options->cpu;
+    }
+    for (char **more = options->qemu_arguments; more && *more; more++) {
+        if (count == ARGUMENTS_MAX - 1) {
+            cli_error("too many arguments for QEMU");
+            return CLI_USAGE;
+        }
+        arguments[count++] = *more;
+    }
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &signals, &old);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigmask(&attributes, &old);
+    fflush(stdout);
+    status = posix_spawnp(&child, QEMU, NULL, &attributes, arguments, environ);
+    posix_spawnattr_destroy(&attributes);
+    if (status == ENOENT) {
+        cli_error("there is no %s: install %s", QEMU, QEMU_PACKAGE);
+        status = CLI_IO;
+    } else if (status) {
+        cli_error("%s: %s", QEMU, strerror(status));
+        status = CLI_IO;
+    } else {
+        status = wait_for(child, options->timeout, &signals);
+    }
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    return status;
+}
+
+int cmd_run(int argc, char **argv)
+{
+    static const struct argp_option argp_options[] = {
+        {"backend", KEY_BACKEND, "NAME", 0, "raw (the default): a PC that QEMU emulates", 0},
+        {"initrd", KEY_INITRD, "FILE", 0, "Its initial RAM disk", 0},
+        {"append", KEY_APPEND, "TEXT", 0, "Its command line", 0},
+        {"mem", KEY_MEM, "MB", 0, "Memory of the machine (" MEMORY_DEFAULT ")", 0},
+        {"cpu", KEY_CPU, "MODEL", 0, "QEMU's CPU model", 0},
+        {"timeout", KEY_TIMEOUT, "SECONDS", 0, "Stop the machine after so long, status 124", 0},
+        {"rewrite", KEY_REWRITE, "TARGET", 0,
+         "native (the default): every sensitive operation becomes a stub's; none: as built", 0},
+        {"verify", KEY_VERIFY, 0, 0, "Compare the rewritten text with the file and the plan", 0},
+        {"revert", KEY_REVERT, 0, 0, "Rewrite, revert and compare first", 0},
+        {"loader", KEY_LOADER, "FILE", 0, "The raw loader, if it is not beside this command", 0},
+        {0},
+    };
+    static const struct argp argp = {
+        argp_options,
+        parse,
+        "KERNEL [-- QEMU-ARGUMENT...]",
+        "Boots KERNEL, an IA32 ELF file (a Linux vmlinux or a Multiboot kernel), with its console "
+        "on this terminal.\v"
+        "Exit status: 0 the guest reset the machine (reboot); 1 it ended otherwise, or was not "
+        "rewritten because sites were refused; 2 usage; 3 no or bad patch-up table, or not a "
+        "kernel; 4 files or environment; 124 stopped after the timeout.",
+        NULL,
+        NULL,
+        NULL};
+    struct run_options options = {.append = "", .memory = MEMORY_DEFAULT, .rewrite = "native"};
+    char loader[PATH_MAX + sizeof("../libexec/previrt/" LOADER)], append[64];
+    char *modules;
+    int status;
+
+    argp_parse(&argp, argc, argv, 0, NULL, &options);
+    status = check_file(options.kernel, true);
+    if (!status && options.initrd)
+        status = check_file(options.initrd, true);
+    if (!status && options.loader)
+        status = check_file(options.loader, false);
+    if (!status && !options.loader) {
+        status = find_loader(loader, sizeof(loader));
+        options.loader = loader;
+    }
+    if (status)
+        return status;
+    modules = module_list(&options);
+    if (!modules)
+        return cli_fail(PREVIRT_E_MEMORY, options.kernel);
+    snprintf(append, sizeof(append), "rewrite=%s%s%s", options.rewrite,
+             options.verify ? " verify" : "", options.revert ? " revert" : "");
+    status = run(&options, options.loader, modules, append);
+    free(modules);
+    return status;
+}
