@@ -81,16 +81,25 @@ struct previrt_vcpu_frame {
 
 #define PREVIRT_VCPU_CALL_SIZE 5 /* call rel32 */
 
+/* clang-format off */
 /*
  * The descriptor: what was decoded at the site.
  *
- *  0-7    enum previrt_ia32_op            18-20  segment of the memory or string operand, 7:
- * default 8-10   general register                21-22  repeat: 0 no, 1 REP/REPE, 2 REPNE 11-13
- * second general register (rm)    23     16-bit addresses 14-15  operand width: 0 none, 1 8 bits, 2
- * 16, 3 32 16     memory operand                  24-27  control, debug or segment register; 15:
- * none 17     arithmetic flags are dead       28     LOCK prefix (CR8 for CR0) 29     the operation
- * loads ESP         30-31  bytes it pushes: 0, 1 for 2, 2 for 4
+ *  0-7    enum previrt_ia32_op
+ *  8-10   general register
+ *  11-13  second general register (rm)
+ *  14-15  operand width: 0 none, 1 8 bits, 2 16, 3 32
+ *  16     memory operand
+ *  17     arithmetic flags are dead
+ *  18-20  segment of the memory or string operand, 7: its default
+ *  21-22  repeat: 0 no, 1 REP/REPE, 2 REPNE
+ *  23     16-bit addresses
+ *  24-27  control, debug or segment register; 15: none
+ *  28     (immediate) is an operand
+ *  29     the operation loads ESP
+ *  30-31  bytes it pushes: 0, 1 for 2, 2 for 4
  */
+/* clang-format on */
 #define PREVIRT_VCPU_OP(d)        ((d)&0xffu)
 #define PREVIRT_VCPU_REG(d)       ((d) >> 8 & 7u)
 #define PREVIRT_VCPU_RM(d)        ((d) >> 11 & 7u)
@@ -103,7 +112,7 @@ struct previrt_vcpu_frame {
 #define PREVIRT_VCPU_ADDRESS16    (1u << 23)
 #define PREVIRT_VCPU_SYSTEM(d)    ((d) >> 24 & 15u)
 #define PREVIRT_VCPU_SYSTEM_NONE  15u
-#define PREVIRT_VCPU_LOCK         (1u << 28)
+#define PREVIRT_VCPU_IMMEDIATE    (1u << 28)
 #define PREVIRT_VCPU_ESP          (1u << 29)
 #define PREVIRT_VCPU_PUSHES(d)    (((d) >> 30 & 3u) * 2u)
 

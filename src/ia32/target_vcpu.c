@@ -268,9 +268,10 @@ static uint32_t descriptor(const struct previrt_site *site, const struct previrt
     d |= (insn->rep == 0xf3 ? 1u : insn->rep == 0xf2 ? 2u : 0u) << 21;
     if (insn->address16 && (insn->is_memory || string))
         d |= PREVIRT_VCPU_ADDRESS16;
-    d |= (insn->system_register & 15u) << 24;
-    if (insn->lock)
-        d |= PREVIRT_VCPU_LOCK;
+    /* LOCK makes CR8 of CR0 where there is no REX prefix to do it (APM 3, MOV CRn). */
+    d |= (insn->lock ? 8u : insn->system_register & 15u) << 24;
+    if (insn->immediate_size)
+        d |= PREVIRT_VCPU_IMMEDIATE;
     if (loads_esp(insn))
         d |= PREVIRT_VCPU_ESP;
     d |= pushes(insn) / 2 << 30;
