@@ -153,20 +153,20 @@ common:
     addl $4, %edx
 1:  movl %ss:(%edx), %ecx
     pushl %ss:8(%edx)
+    cmpl $PV_VECTOR_GP, %eax /* perhaps a gate that the guest has changed */
+    je slow
+    cmpl $PV_VECTOR_NP, %eax
+    je slow
     testl $PV_EFLAGS_VM, (%esp)
-    jnz user
+    jnz deliver
     testb $PV_SELECTOR_RPL, %ss:4(%edx)
-    jnz user
+    jnz deliver
     subl %ss:PV_M_STUB_PHYSICAL(%ebx), %ecx
     cmpl %ss:PV_M_STUB_SIZE(%ebx), %ecx
     jb slow
     subl %ss:PV_M_LINK_OFFSET(%ebx), %ecx
     cmpl %ss:PV_M_STUB_SIZE(%ebx), %ecx
     jb slow
-    jmp deliver
-user:
-    cmpl $PV_VECTOR_GP, %eax /* perhaps a gate whose privilege the guest has changed */
-    je slow
 
 /* Into the guest's handler, as its gate in the guest's own table says now. */
 deliver:

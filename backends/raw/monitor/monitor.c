@@ -6,7 +6,10 @@
 #include <previrt/raw.h>
 
 #define CALL_SIZE 5u /* call rel32: what reaches a stub */
-#define ERROR_IDT 2u /* error code: the index names a gate of the IDT (SDM 3A 6.13) */
+/* Error codes that name a descriptor (SDM 3A 6.13) */
+#define ERROR_EXTERNAL    1u
+#define ERROR_IDT         2u
+#define ERROR_INDEX_SHIFT 3
 
 _Static_assert(offsetof(struct pv_monitor, stub_physical) == PV_M_STUB_PHYSICAL, "monitor.h");
 _Static_assert(offsetof(struct pv_monitor, stub_size) == PV_M_STUB_SIZE, "monitor.h");
@@ -39,20 +42,21 @@ static uint64_t gate(uint32_t handler, uint32_t cs, uint32_t attributes)
 }
 
 /*
- * One entry of the shadow. Always an interrupt gate of ours with the guest's privilege, present or
- * not: the guest may still write its own gate, and what that says is looked up when something is
- * delivered. A task gate is the CPU's business and is copied.
+ * One entry of the shadow: an interrupt gate of ours with the guest's privilege. What the guest's
+ * gate says otherwise is looked up when something is delivered. What the guest's gate does not let
+ * through is copied, so that the CPU raises the fault that it would raise; a task gate is copied
+ * too.
  */
-static void shadow_gate(struct pv_monitor *monitor, uint32_t vector, uint32_t cs)
+static void shadow_gate(struct pv_monitor *monitor, uint32_t vector)
 {
     const uint32_t *guest = (const uint32_t *)(monitor->guest_idtr.base + 8 * vector);
     uint32_t handler = (uint32_t)monitor + monitor->at_vectors + vector * PV_VECTOR_SIZE;
 
-    if ((guest[1] & PV_GATE_TASK_KIND) == PV_GATE_TASK && (guest[1] & PV_GATE_PRESENT))
-        monitor->shadow[vector] = (uint64_t)guest[1] << 32 | guest[0];
-    else
+    if ((guest[1] & PV_GATE_KIND) == PV_GATE_32BIT && (guest[1] & PV_GATE_PRESENT))
         monitor->shadow[vector] =
-            gate(handler, cs, PV_GATE_PRESENT | PV_GATE_32BIT | (guest[1] & PV_GATE_DPL));
+            gate(handler, monitor->cs, PV_GATE_PRESENT | PV_GATE_32BIT | (guest[1] & PV_GATE_DPL));
+    else
+        monitor->shadow[vector] = (uint64_t)guest[1] << 32 | guest[0];
 }
 
 void pv_monitor_shadow(struct pv_monitor *monitor, uint32_t cs)
@@ -61,10 +65,38 @@ void pv_monitor_shadow(struct pv_monitor *monitor, uint32_t cs)
 
     if (limit >= sizeof(monitor->shadow))
         limit = sizeof(monitor->shadow) - 1;
+    monitor->cs = cs & 0xffff;
     for (uint32_t vector = 0; 8 * vector + 7 <= limit; vector++)
-        shadow_gate(monitor, vector, cs & 0xffff);
+        shadow_gate(monitor, vector);
     monitor->shadow_idtr.base = (uint32_t)monitor->shadow;
     monitor->shadow_idtr.limit = (uint16_t)limit;
+}
+
+/*
+ * #GP or #NP that names a gate: the guest may have written it since the shadow was made. If so the
+ * gate is shadowed again, and int is tried again; an external interrupt, which the interrupt
+ * controller does not repeat, is delivered from here.
+ */
+static int refresh_gate(struct pv_monitor *monitor, struct frame *frame)
+{
+    uint32_t error = frame->rest[0], index = error >> ERROR_INDEX_SHIFT;
+    uint64_t old;
+    uint32_t *word;
+
+    if (!(error & ERROR_IDT) || 8 * index + 7 > monitor->shadow_idtr.limit)
+        return PV_SLOW_DELIVER;
+    old = monitor->shadow[index];
+    shadow_gate(monitor, index);
+    if (monitor->shadow[index] == old)
+        return PV_SLOW_DELIVER;
+    if (!(error & ERROR_EXTERNAL))
+        return PV_SLOW_RETRY;
+    if (index < PV_EXCEPTIONS)
+        return PV_SLOW_DELIVER; /* its own error code, if it has one, is gone */
+    frame->vector = index;
+    for (word = frame->rest; word > (uint32_t *)frame; word--)
+        word[0] = word[-1];
+    return PV_SLOW_SHIFTED;
 }
 
 /*
@@ -107,30 +139,24 @@ static int rewind(const struct pv_monitor *monitor, struct frame *frame, uint32_
 int pv_monitor_slow(struct pv_monitor *monitor, struct frame *frame)
 {
     uint32_t vector = frame->vector, has_error, *eip, offset;
+    int result;
 
-    has_error = vector < 32 && (PV_ERROR_CODE_VECTORS >> vector & 1);
-    eip = frame->rest + has_error;
-    if ((eip[2] & PV_EFLAGS_VM) || (eip[1] & PV_SELECTOR_RPL)) {
-        /* User code's #GP: does the guest's gate allow by now what the shadow does not? */
-        uint32_t error = frame->rest[0], index = error >> 3;
-        const uint32_t *guest = (const uint32_t *)(monitor->guest_idtr.base + 8 * index);
-        uint64_t old;
-
-        if ((error & 7) != ERROR_IDT || 8 * index + 7 > monitor->shadow_idtr.limit ||
-            (eip[2] & PV_EFLAGS_VM))
-            return PV_SLOW_DELIVER;
-        old = monitor->shadow[index];
-        shadow_gate(monitor, index, (uint32_t)monitor->shadow[PV_VECTOR_GP] >> 16);
-        return ((uint32_t)(old >> 32) ^ guest[1]) & PV_GATE_DPL &&
-                       (guest[1] & PV_GATE_DPL) == PV_GATE_DPL
-                   ? PV_SLOW_RETRY
-                   : PV_SLOW_DELIVER;
-    }
-    if (vector >= 32 || !(PV_FAULT_VECTORS >> vector & 1))
+    if (vector >= PV_EXCEPTIONS)
         return PV_SLOW_DELIVER; /* an interrupt: the stub goes on when the guest returns to it */
+    if (vector == PV_VECTOR_GP || vector == PV_VECTOR_NP) {
+        result = refresh_gate(monitor, frame);
+        if (result != PV_SLOW_DELIVER)
+            return result;
+    }
+    has_error = PV_ERROR_CODE_VECTORS >> vector & 1;
+    eip = frame->rest + has_error;
+    if ((eip[2] & PV_EFLAGS_VM) || (eip[1] & PV_SELECTOR_RPL) || !(PV_FAULT_VECTORS >> vector & 1))
+        return PV_SLOW_DELIVER;
     offset = *eip - monitor->stub_physical;
     if (offset >= monitor->stub_size)
         offset -= monitor->link_offset;
+    if (offset >= monitor->stub_size)
+        return PV_SLOW_DELIVER;
     return rewind(monitor, frame, eip, offset);
 }
 

@@ -38,7 +38,7 @@
 #define PV_MASK_80000001_ECX 6
 #define PV_MASK_80000001_EDX 7
 #define PV_MASK_80000008_EBX 8
-#define PV_MASKS             10 /* one spare: what follows stays aligned */
+#define PV_MASKS             9
 
 /* Exceptions that push an error code (SDM 3A table 6-1) */
 #define PV_ERROR_CODE_VECTORS                                                                      \
@@ -48,20 +48,20 @@
 #define PV_FAULT_VECTORS                                                                           \
     (1 << 0 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 |         \
      1 << 16 | 1 << 17 | 1 << 19)
-#define PV_VECTOR_GP 13
+#define PV_EXCEPTIONS 32 /* vectors below are the CPU's own */
+#define PV_VECTOR_NP  11
+#define PV_VECTOR_GP  13
 
 #define PV_EFLAGS_IF    (1 << 9)
 #define PV_EFLAGS_VM    (1 << 17)
 #define PV_SELECTOR_RPL 3
 
 /* Gate descriptors, high word (SDM 3A 6.11) */
-#define PV_GATE_PRESENT   (1 << 15)
-#define PV_GATE_KIND      0x1e00 /* S and type but for the bit that tells trap from interrupt gates */
-#define PV_GATE_32BIT     0x0e00
-#define PV_GATE_TRAP      (1 << 8)
-#define PV_GATE_DPL       (3 << 13)
-#define PV_GATE_TASK_KIND 0x1f00
-#define PV_GATE_TASK      0x0500
+#define PV_GATE_PRESENT (1 << 15)
+#define PV_GATE_KIND    0x1e00 /* S and type but for the bit that tells trap from interrupt gates */
+#define PV_GATE_32BIT   0x0e00
+#define PV_GATE_TRAP    (1 << 8)
+#define PV_GATE_DPL     (3 << 13)
 
 /* What pv_monitor_slow() wants done */
 #define PV_SLOW_DELIVER 0
@@ -89,6 +89,7 @@ struct pv_monitor {
     uint32_t at_stubs, stubs;          /* struct pv_monitor_stub, sorted by offset */
     uint32_t mask[PV_MASKS];           /* bits that CPUID keeps */
 
+    uint32_t cs; /* of the guest when it loaded its table */
     struct pv_idtr guest_idtr, shadow_idtr;
     uint64_t shadow[PV_VECTORS];
 };

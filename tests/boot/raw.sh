@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# tests/boot/raw.sh [BUILD]: the raw back-end. Guests that run unrewritten and fully rewritten on the bare (emulated)
+# machine must behave the same. BUILD is the build folder (default: build).
+#
+#   1. a kernel that executes the sensitive operations one by one (tests/boot/raw), plain and afterburnt
+#   2. what must be refused: no table, a damaged table, text that is not what the table says
+#   3. afterburnt Linux, if BUILD/guests/linux-ia32-pae/vmlinux is there: rewritten in memory and offline
+#
+# Prints one line a check. Status 0: all as it should be; 1: not; 4: something is missing.
+set -euo pipefail
+program=tests/boot/raw.sh
+# shellcheck source=../../tools/common.sh
+. "$(dirname "$0")/../../tools/common.sh"
+
+build=$(cd "${1:-$top/build}" && pwd)
+previrt=$build/cli/previrt
+source=$top/tests/boot/raw
+timeout=${PREVIRT_BOOT_TIMEOUT:-120}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+for file in "$previrt" "$build/backends/raw/previrt-raw" "$build/libexec/previrt/as"; do
+    [ -x "$file" ] || die "no $file: build first" "$STATUS_ENVIRONMENT"
+done
+command -v qemu-system-i386 >/dev/null || die "no qemu-system-i386: install qemu-system-x86" "$STATUS_ENVIRONMENT"
+
+good() { echo "ok   $*"; }
+bad() {
+    echo "FAIL $*"
+    failures=$((failures + 1))
+}
+
+# kernel NAME [GCC-ARGUMENT...]: builds the test kernel as $work/NAME
+kernel() {
+    local name=$1 file
+    shift
+    for file in start.S kernel.c; do
+        gcc "$@" -m32 -march=i686 -O1 -ffreestanding -fno-omit-frame-pointer -fno-pie -fno-stack-protector \
+            -fcf-protection=none -fno-asynchronous-unwind-tables -mgeneral-regs-only -Wall -Wextra -Werror \
+            -c "$source/$file" -o "$work/$name-${file%.*}.o"
+    done
+    ld -m elf_i386 --no-warn-rwx-segments -T "$source/kernel.ld" "$work/$name-start.o" "$work/$name-kernel.o" \
+        -o "$work/$name"
+}
+
+# boot LOG KERNEL ARGUMENT...: the console goes to $work/LOG; its status
+boot() {
+    local log=$work/$1 status=0
+    shift
+    "$previrt" run --timeout "$timeout" "$@" </dev/null >"$log" 2>&1 || status=$?
+    sed -i 's/\r//' "$log"
+    return $status
+}
+
+# expect WHAT LOG STATUS PATTERN KERNEL ARGUMENT...: boots; the status and a line of the console must be these
+expect() {
+    local what=$1 log=$2 wanted=$3 pattern=$4 status=0
+    shift 4
+    boot "$log" "$@" || status=$?
+    if [ $status = "$wanted" ] && grep -q -- "$pattern" "$work/$log"; then
+        good "$what"
+    else
+        bad "$what: status $status, not $wanted, or no line '$pattern'; the console:"
+        tail -n 25 "$work/$log" | sed 's/^/    /'
+    fi
+}
+
+verdicts() {
+    grep -E '^(not )?ok ' "$work/$1"
+}
+
+# same WHAT LOG: the verdicts are those of the plain kernel
+same() {
+    if diff <(verdicts plain.log) <(verdicts "$2") >"$work/diff"; then
+        good "$1: $(verdicts "$2" | grep -c '^ok') verdicts, all as plain"
+    else
+        bad "$1: other verdicts than the plain kernel"
+        sed 's/^/    /' "$work/diff"
+    fi
+}
+
+kernel plain
+kernel burnt -B "$build/libexec/previrt"
+
+expect "test kernel, plain" plain.log 0 '^raw-kernel: passed' --rewrite none "$work/plain"
+expect "test kernel, afterburnt, not rewritten" burnt.log 0 '^raw-kernel: passed' --rewrite none "$work/burnt"
+same "afterburnt, not rewritten" burnt.log
+expect "test kernel, rewritten" native.log 0 '^raw-kernel: passed' --verify --revert "$work/burnt"
+same "rewritten" native.log
+expect "... verified" native.log 0 '^previrt-raw: verified' --verify --revert "$work/burnt"
+expect "... reverted" native.log 0 '^previrt-raw: reverted, all bytes as in the file' --revert "$work/burnt"
+expect "test kernel, rewritten and reverted" reverted.log 0 '^raw-kernel: passed' --rewrite none --revert "$work/burnt"
+same "reverted" reverted.log
+expect "rewritten, on a CPU with NX, SMAP, MONITOR and RDTSCP, which it does not see" max.log 0 \
+    '^features 00000000 00000000 00000000' --cpu max "$work/burnt"
+expect "not rewritten, it sees them" max-none.log 0 '^features 0000000. 00100000 08100000' --cpu max --rewrite none \
+    "$work/burnt"
+
+expect "no table: refused" refused.log 3 'refused: .*there is no patch-up table' "$work/plain"
+# Offset and size of a section of the afterburnt kernel
+section() {
+    readelf -SW "$work/burnt" | sed 's/^ *\[ *[0-9]*\] *//' |
+        awk -v name="$1" '$1 == name { print strtonum("0x" $4), strtonum("0x" $5) }'
+}
+# poke FILE OFFSET: inverts a byte
+poke() {
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N1 "$1")
+    # shellcheck disable=SC2059 # the format is the byte
+    printf "\\x$(printf %x $((byte ^ 255)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+read -r notes_offset notes_size < <(section .notes)
+damaged=0 caught=0
+for step in 4 12 20 21 24 28 29 40 101 $((notes_size / 2)) $((notes_size - 8)); do
+    cp "$work/burnt" "$work/damaged"
+    poke "$work/damaged" $((notes_offset + step))
+    status=0
+    boot damaged.log "$work/damaged" || status=$?
+    damaged=$((damaged + 1))
+    case $status in
+    1 | 3) grep -q '^previrt-raw: refused: ' "$work/damaged.log" && caught=$((caught + 1)) ;;
+    *) echo "     byte $step of the notes inverted: status $status" ;;
+    esac
+done
+if [ $caught = $damaged ]; then
+    good "$damaged damaged tables: all refused"
+else
+    bad "$damaged damaged tables: $caught refused"
+fi
+head -c $((notes_offset + notes_size / 2)) "$work/burnt" >"$work/cut"
+expect "a file that ends too early: refused" cut.log 3 '^previrt-raw: refused: ' "$work/cut"
+
+if "$previrt" rewrite --help >/dev/null 2>&1; then
+    if "$previrt" rewrite --target native -o "$work/offline" "$work/burnt" >"$work/rewrite.log" 2>&1; then
+        expect "test kernel, rewritten offline" offline.log 0 'ok sensitive operations under a storm' --rewrite none \
+            "$work/offline"
+    else
+        bad "previrt rewrite: $(tail -n 3 "$work/rewrite.log")"
+    fi
+else
+    echo "SKIP rewritten offline: this build has no previrt rewrite"
+fi
+
+vmlinux=$build/guests/linux-ia32-pae/vmlinux
+if [ ! -r "$vmlinux" ]; then
+    echo "SKIP Linux: no $vmlinux (guests/build linux-ia32-pae makes it)"
+else
+    # One static program as init: says that it runs, and resets the machine.
+    gcc -m32 -static -nostdlib -ffreestanding -fno-pie -no-pie -fno-stack-protector -O1 "$source/init.c" -o "$work/init"
+    mkdir -p "$work/root/dev"
+    cp "$work/init" "$work/root/init"
+    mknod "$work/root/dev/console" c 5 1 2>/dev/null || echo "     no /dev/console in the RAM disk: not root"
+    (cd "$work/root" && find . | cpio -o -H newc 2>/dev/null | gzip -9) >"$work/initrd.gz"
+    linux=(--initrd "$work/initrd.gz" --append "console=ttyS0 reboot=t panic=-1")
+    expect "Linux, afterburnt, not rewritten" linux.log 0 '^raw-init: ' --rewrite none "${linux[@]}" "$vmlinux"
+    expect "Linux, rewritten" linux-native.log 0 '^raw-init: ' --verify --revert "${linux[@]}" "$vmlinux"
+    grep -h '^previrt-raw: .* sites' "$work/linux-native.log" | sed 's/^/     /' || true
+    expect "Linux, rewritten, 64 MB" linux-64.log 0 '^raw-init: ' --mem 64 "${linux[@]}" "$vmlinux"
+    expect "Linux, rewritten, 1024 MB, newest CPU" linux-max.log 0 '^raw-init: ' --mem 1024 --cpu max "${linux[@]}" \
+        "$vmlinux"
+    if "$previrt" rewrite --help >/dev/null 2>&1; then
+        if "$previrt" rewrite --target native -o "$work/offline" "$vmlinux" >"$work/rewrite.log" 2>&1; then
+            expect "Linux, rewritten offline" linux-offline.log 0 '^raw-init: ' --rewrite none "${linux[@]}" \
+                "$work/offline"
+        else
+            bad "previrt rewrite of Linux: $(tail -n 3 "$work/rewrite.log")"
+        fi
+    fi
+fi
+
+[ $failures = 0 ] || exit "$STATUS_FAILED"

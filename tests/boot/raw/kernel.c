@@ -1,0 +1,727 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A kernel that executes the sensitive operations that make sense at ring 0 and looks at what they
+ * did. It prints one line a test, `ok NAME` or `not ok NAME`, and resets the machine when all is
+ * well. Built without and with previrt, started unrewritten and rewritten, it must say the same.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#define KERNEL_CS 0x08
+#define KERNEL_DS 0x10
+#define USER_CS   0x1b
+#define USER_DS   0x23
+#define TSS       0x28
+#define LDT       0x30
+#define CALL_GATE 0x38
+#define BAD       0x68 /* behind the end of the table */
+
+#define COM1        0x3f8
+#define EXIT_PORT   0xf4
+#define PIC1        0x20
+#define PIC1_MASK   0x21
+#define PIC2_MASK   0xa1
+#define PIT_0       0x40
+#define PIT_COMMAND 0x43
+#define PCI_ADDRESS 0xcf8
+#define PCI_DATA    0xcfc
+#define KEYBOARD    0x64
+
+#define VECTOR_OF     4
+#define VECTOR_UD     6
+#define VECTOR_NP     11
+#define VECTOR_GP     13
+#define VECTOR_IRQ0   32
+#define VECTOR_SOFT   0x60
+#define VECTOR_TRAP   0x61 /* through a trap gate */
+#define VECTOR_LATE   0x62 /* its gate is written after lidt */
+#define VECTOR_ABSENT 0x63
+#define VECTOR_BACK   0x80 /* from ring 3 */
+
+#define IF        0x200
+#define CF        0x001
+#define ZF        0x040
+#define FLAGS_ALL 0x8d5 /* OF SF ZF AF PF CF */
+
+struct frame {
+    uint32_t es, ds, edi, esi, ebp, esp, ebx, edx, ecx, eax;
+    uint32_t vector, error, eip, cs, eflags;
+    uint32_t more[];
+};
+
+struct pointer {
+    uint16_t limit;
+    uint32_t base;
+} __attribute__((packed));
+
+struct far {
+    uint32_t offset;
+    uint16_t selector;
+} __attribute__((packed));
+
+extern char isr_table[], stack_top[], user_stack_top[];
+void kernel_main(uint32_t magic, uint32_t information);
+void trap(struct frame *frame);
+
+static uint64_t gdt[13], idt[256], ldt[2];
+static uint32_t tss[26];
+
+/* What the last trap was; tests arm the rest. */
+volatile uint32_t seen_vector, seen_error, seen_eip, seen_esp, seen_eflags, seen_count;
+volatile uint32_t site, site_esp, resume, ticks, result, back_esp;
+
+static unsigned failures, passes;
+
+static inline void outb(uint16_t port, uint8_t value)
+{
+    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static inline uint8_t inb(uint16_t port)
+{
+    uint8_t value;
+
+    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+
+static void print(const char *s)
+{
+    for (; *s; s++) {
+        while (!(inb(COM1 + 5) & 0x20))
+            ;
+        outb(COM1, (uint8_t)*s);
+    }
+}
+
+static void print_hex(uint32_t value)
+{
+    char text[10] = " ", *at = text + 1;
+
+    for (int shift = 28; shift >= 0; shift -= 4)
+        *at++ = "0123456789abcdef"[value >> shift & 15];
+    *at = 0;
+    print(text);
+}
+
+static void verdict(const char *name, int good)
+{
+    print(good ? "ok " : "not ok ");
+    print(name);
+    if (!good) {
+        print_hex(seen_vector);
+        print_hex(seen_error);
+        print_hex(seen_eip);
+        print_hex(site);
+        print_hex(seen_esp);
+        print_hex(site_esp);
+        print_hex(result);
+    }
+    print("\r\n");
+    if (good)
+        passes++;
+    else
+        failures++;
+}
+
+static uint64_t gate(uint32_t vector, uint32_t attributes)
+{
+    uint32_t handler = (uint32_t)isr_table + vector * 16;
+
+    return (uint64_t)((handler & 0xffff0000) | attributes) << 32 | KERNEL_CS << 16 |
+           (handler & 0xffff);
+}
+
+static uint64_t descriptor(uint32_t base, uint32_t limit, uint32_t attributes)
+{
+    return (uint64_t)((base & 0xff000000) | (limit & 0xf0000) | attributes | (base >> 16 & 0xff))
+               << 32 |
+           base << 16 | (limit & 0xffff);
+}
+
+#define GATE_INTERRUPT 0x8e00
+#define GATE_ABSENT    0x0e00
+#define GATE_TRAP      0x8f00
+#define GATE_USER      0xee00
+
+void trap(struct frame *frame)
+{
+    seen_count++;
+    if (frame->vector == VECTOR_IRQ0) {
+        ticks++;
+        outb(PIC1, 0x20); /* end of interrupt */
+        return;
+    }
+    seen_vector = frame->vector;
+    seen_error = frame->error;
+    seen_eip = frame->eip;
+    seen_esp = (uint32_t)&frame->more[0];
+    __asm__ volatile("pushf\npopl %0" : "=r"(result));
+    seen_eflags = frame->eflags;
+    if (frame->vector == VECTOR_BACK) {
+        /* from ring 3: back to where `back_esp` was, at ring 0 */
+        __asm__ volatile("movl %0, %%esp\n"
+                         "jmp *%1"
+                         :
+                         : "r"(back_esp), "r"(resume));
+    }
+    if (frame->vector < 32 && frame->vector != VECTOR_OF) {
+        if (!resume) {
+            print("unexpected exception");
+            print_hex(frame->vector);
+            print_hex(frame->error);
+            print_hex(frame->eip);
+            print("\r\n");
+            outb(EXIT_PORT, 0x5f);
+            __asm__ volatile("cli\nhlt");
+        }
+        frame->eip = resume;
+        resume = 0;
+    }
+}
+
+/* ---- flags and interrupts ---- */
+
+static uint32_t flags(void)
+{
+    uint32_t value;
+
+    __asm__ volatile("pushf\npopl %0" : "=r"(value));
+    return value;
+}
+
+static void test_flags(void)
+{
+    static const uint32_t patterns[] = {0, CF, ZF, FLAGS_ALL, 0x400 | CF, 0x801};
+    uint32_t value, good = 1;
+    uint16_t half;
+
+    for (unsigned i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
+        __asm__ volatile("pushl %1\npopf\npushf\npopl %0\ncld"
+                         : "=r"(value)
+                         : "r"(patterns[i] | 2));
+        good &= value == (patterns[i] | 2);
+        __asm__ volatile("pushw %w1\npopfw\npushfw\npopw %w0\ncld"
+                         : "=r"(half)
+                         : "r"((uint16_t)(patterns[i] | 2)));
+        good &= half == (patterns[i] | 2);
+    }
+    verdict("pushf and popf keep every flag", good);
+    outb(PIC1_MASK, 0xff);
+    __asm__ volatile("stc\nsti\npushf\npopl %0" : "=r"(value));
+    good = (value & (IF | CF)) == (IF | CF);
+    __asm__ volatile("stc\ncli\npushf\npopl %0" : "=r"(value));
+    verdict("cli and sti change IF and nothing else", good && (value & (IF | CF)) == CF);
+    __asm__ volatile("pushl %1\npopf\npushf\npopl %0\ncli" : "=r"(value) : "r"(IF | ZF | 2));
+    verdict("popf sets IF", (value & (IF | ZF)) == (IF | ZF) && !(flags() & IF));
+}
+
+static void pit(unsigned mode, unsigned count)
+{
+    outb(PIT_COMMAND, (uint8_t)(0x30 | mode << 1)); /* counter 0, low then high byte */
+    outb(PIT_0, (uint8_t)count);
+    outb(PIT_0, (uint8_t)(count >> 8));
+}
+
+static int irq0_pending(void)
+{
+    outb(PIC1, 0x0a); /* OCW3: read the request register */
+    return inb(PIC1) & 1;
+}
+
+static void test_hlt(void)
+{
+    uint32_t good = 1;
+
+    /* One shot each. With the interrupt pending already, an interrupt between sti and hlt would be
+     * lost: nothing would end the hlt. */
+    outb(PIC1_MASK, 0xfe);
+    for (unsigned i = 0; i < 200; i++) {
+        uint32_t before = ticks;
+
+        pit(0, 20);
+        while (!irq0_pending())
+            ;
+        __asm__ volatile("sti\nhlt\ncli" : : : "memory");
+        good &= ticks == before + 1;
+    }
+    verdict("sti; hlt with an interrupt pending wakes up", good);
+    for (unsigned i = 0; i < 300; i++) {
+        uint32_t before = ticks;
+
+        pit(0, 1 + i * 7 % 97);
+        __asm__ volatile("sti\nhlt\ncli" : : : "memory");
+        good &= ticks == before + 1;
+    }
+    verdict("sti; hlt with an interrupt at any time wakes up", good);
+    for (unsigned i = 0; i < 50; i++) {
+        uint32_t before = ticks;
+
+        pit(0, 2000);
+        __asm__ volatile("sti" : : : "memory");
+        if (ticks == before) /* almost always: the counter takes 1.7 ms */
+            __asm__ volatile("hlt" : : : "memory");
+        __asm__ volatile("cli" : : : "memory");
+        good &= ticks == before + 1;
+    }
+    verdict("hlt waits for the timer", good);
+}
+
+/* ---- port I/O ---- */
+
+static void test_io(void)
+{
+    static const uint8_t masks[4] = {0xf1, 0xf2, 0xf3, 0xfb};
+    static const uint32_t bridge = 0x80000000;
+    uint32_t whole, good;
+    uint16_t low;
+    uint8_t bytes[4] = {0};
+    const void *from;
+    void *to;
+    uint32_t count;
+
+    __asm__ volatile("outl %0, %w1" : : "a"(bridge), "d"(PCI_ADDRESS));
+    __asm__ volatile("inl %w1, %0" : "=a"(whole) : "d"(PCI_DATA));
+    __asm__ volatile("inw %w1, %w0" : "=a"(low) : "d"(PCI_DATA));
+    verdict("in and out of 16 and 32 bits", low == 0x8086 && whole == 0x12378086);
+    __asm__ volatile("movb $0xa5, %%al\noutb %%al, $0x21\nxorl %%eax, %%eax\ninb $0x21, %%al"
+                     : "=a"(whole));
+    verdict("in and out of 8 bits, immediate port", whole == 0xa5);
+    from = masks;
+    count = 4;
+    __asm__ volatile("rep outsb" : "+S"(from), "+c"(count) : "d"(PIC1_MASK) : "memory");
+    good = count == 0 && from == masks + 4 && inb(PIC1_MASK) == 0xfb;
+    to = bytes;
+    count = 3;
+    __asm__ volatile("rep insb" : "+D"(to), "+c"(count) : "d"(PIC1_MASK) : "memory");
+    good &= count == 0 && to == bytes + 3 && bytes[0] == 0xfb && bytes[2] == 0xfb && bytes[3] == 0;
+    from = masks + 1;
+    count = 7;
+    __asm__ volatile("std\noutsb\ncld" : "+S"(from) : "d"(PIC1_MASK) : "memory");
+    good &= from == masks && inb(PIC1_MASK) == 0xf2;
+    from = &bridge;
+    __asm__ volatile("outsl" : "+S"(from) : "d"(PCI_ADDRESS) : "memory");
+    to = &whole;
+    __asm__ volatile("insl" : "+D"(to) : "d"(PCI_DATA) : "memory");
+    verdict("ins and outs", good && whole == 0x12378086);
+    outb(PIC1_MASK, 0xff);
+}
+
+/* ---- control transfers ---- */
+
+static void test_transfers(void)
+{
+    struct far far = {0, KERNEL_CS};
+    uint32_t esp0, esp1, good, value;
+
+    __asm__ volatile("movl %%esp, %0\n"
+                     "movl $0, %2\n"
+                     "pushf\npushl %%cs\npushl $1f\n"
+                     "iret\n"
+                     "movl $1, %2\n"
+                     "1: movl %%esp, %1"
+                     : "=&r"(esp0), "=&r"(esp1), "=&r"(value));
+    verdict("iret in ring 0", esp0 == esp1 && value == 0);
+
+    seen_vector = 0;
+    __asm__ volatile("movl $1f, site\nmovl %%esp, site_esp\nint $0x60\n1:" : : : "memory");
+    verdict("int comes back",
+            seen_vector == VECTOR_SOFT && seen_eip == site && seen_esp == site_esp);
+    __asm__ volatile("movb $0x7f, %%al\nmovl $1f, site\naddb $1, %%al\ninto\n1:"
+                     :
+                     :
+                     : "eax", "memory");
+    verdict("into traps on overflow", seen_vector == VECTOR_OF && seen_eip == site);
+    seen_vector = 0;
+    __asm__ volatile("xorl %%eax, %%eax\ninto" : : : "eax", "memory");
+    verdict("into does not trap without", seen_vector == 0);
+    __asm__ volatile("sti\nint $0x60\ncli" : : : "memory");
+    good = !(result & IF) && (seen_eflags & IF);
+    __asm__ volatile("sti\nint $0x61\ncli" : : : "memory");
+    verdict("interrupt gates clear IF, trap gates do not", good && (result & IF));
+
+    __asm__ volatile("movl %%esp, %0\nxorl %2, %2\nljmp $8, $1f\nincl %2\n1: movl %%esp, %1"
+                     : "=&r"(esp0), "=&r"(esp1), "=&r"(value));
+    good = esp0 == esp1 && value == 0;
+    __asm__ volatile("movl $1f, %1\nxorl %0, %0\nljmp *%1\nincl %0\n1:" : "=&r"(value), "+m"(far));
+    verdict("far jumps", good && value == 0);
+    __asm__ volatile("movl %%esp, %0\n"
+                     "lcall $8, $2f\n"
+                     "jmp 3f\n"
+                     "2: movl $0x1234, %2\n"
+                     "lret\n"
+                     "3: movl %%esp, %1"
+                     : "=&r"(esp0), "=&r"(esp1), "=&r"(value));
+    good = esp0 == esp1 && value == 0x1234;
+    __asm__ volatile("movl $2f, %3\n"
+                     "movl %%esp, %0\n"
+                     "pushl $7\n"
+                     "lcall *%3\n"
+                     "jmp 3f\n"
+                     "2: movl 8(%%esp), %2\n"
+                     "lret $4\n"
+                     "3: movl %%esp, %1"
+                     : "=&r"(esp0), "=&r"(esp1), "=&r"(value), "+m"(far));
+    verdict("far calls and returns", good && esp0 == esp1 && value == 7);
+}
+
+/* Ring 3 and back: iret and sysexit down, int and sysenter up. */
+static void test_rings(void)
+{
+    __asm__ volatile("wrmsr" : : "c"(0x174), "a"(KERNEL_CS), "d"(0));
+    __asm__ volatile("wrmsr" : : "c"(0x175), "a"(stack_top - 8192), "d"(0));
+    __asm__ volatile("wrmsr" : : "c"(0x176), "a"(0), "d"(0));
+    seen_vector = 0;
+    __asm__ volatile("pushal\n"
+                     "movl %%esp, back_esp\n"
+                     "movl $2f, resume\n"
+                     "pushl %0\npushl $user_stack_top\npushf\npushl %1\npushl $1f\n"
+                     "iret\n"
+                     "1: movl %%cs, %%eax\n" /* ring 3 */
+                     "int $0x80\n"
+                     "2: popal\n"
+                     "movl $0, resume"
+                     :
+                     : "i"(USER_DS), "i"(USER_CS)
+                     : "memory");
+    verdict("iret to ring 3, int back, its gate's privilege changed after lidt",
+            seen_vector == VECTOR_BACK);
+    result = 0;
+    __asm__ volatile("pushal\n"
+                     "movl %%esp, back_esp\n"
+                     "movl $2f, %%eax\n"
+                     "xorl %%edx, %%edx\n"
+                     "movl $0x176, %%ecx\n"
+                     "wrmsr\n"
+                     "movl $1f, %%edx\n"
+                     "movl $user_stack_top, %%ecx\n"
+                     "sti\n"
+                     "sysexit\n"
+                     "1: pushf\n" /* ring 3 */
+                     "popl %%ebx\n"
+                     "movl %%cs, %%eax\n"
+                     "sysenter\n"
+                     "2: movl back_esp, %%esp\n"
+                     "movl %%ebx, seen_eflags\n"
+                     "movl %%eax, result\n"
+                     "movl %0, %%eax\n"
+                     "movl %%eax, %%ds\n"
+                     "movl %%eax, %%es\n"
+                     "popal"
+                     :
+                     : "i"(KERNEL_DS)
+                     : "memory");
+    verdict("sti; sysexit to ring 3, sysenter back", result == USER_CS && (seen_eflags & IF));
+}
+
+/* ---- segments and tables ---- */
+
+static void test_segments(void)
+{
+    struct far far = {0x12345678, KERNEL_DS};
+    uint32_t good, value, offset;
+    uint16_t half;
+
+    __asm__ volatile(
+        "movl %1, %%fs\nmovl %%fs, %0\nmovl %%gs, %%ecx\nmovl %1, %%gs\nmovl %%gs, %%eax\n"
+        "andl %%eax, %0\nmovl %%ecx, %%gs"
+        : "=&r"(value)
+        : "r"(KERNEL_DS)
+        : "eax", "ecx");
+    good = (value & 0xffff) == KERNEL_DS;
+    __asm__ volatile("movw %%ss, %0" : "=m"(half));
+    good &= half == KERNEL_DS;
+    __asm__ volatile("movw %0, %%es\nmovw %%es, %0\nmovl %1, %%ds\nmovl %1, %%ss"
+                     : "+m"(half)
+                     : "r"(KERNEL_DS));
+    verdict("mov to and from segment registers", good && half == KERNEL_DS);
+    __asm__ volatile(
+        "push %%cs\npopl %%eax\n"
+        "push %%ds\npop %%es\npush %%es\npop %%fs\npush %%fs\npop %%gs\npush %%gs\npop %%ds\n"
+        "push %%ss\npop %%ss\npush %%ss\npopl %0\nshll $16, %%eax\norl %%eax, %0"
+        : "=r"(value)
+        :
+        : "eax");
+    verdict("push and pop of segment registers", value == (KERNEL_CS << 16 | KERNEL_DS));
+    __asm__ volatile("lds %1, %0" : "=r"(offset) : "m"(far));
+    good = offset == far.offset;
+    __asm__ volatile("les %1, %0" : "=r"(offset) : "m"(far));
+    good &= offset == far.offset;
+    __asm__ volatile("lfs %1, %0" : "=r"(offset) : "m"(far));
+    good &= offset == far.offset;
+    __asm__ volatile("lgs %1, %0\nmovl %%gs, %%ecx\nmovw %%cx, %2"
+                     : "=&r"(offset), "+m"(far), "=m"(half)
+                     :
+                     : "ecx");
+    good &= offset == far.offset && half == KERNEL_DS;
+    __asm__ volatile("movl %%esp, %0\n"
+                     "pushl %1\n"
+                     "pushl %0\n"
+                     "lss (%%esp), %%esp\n" /* an ESP-relative operand, and a new stack pointer */
+                     "subl %%esp, %0"
+                     : "=&r"(value)
+                     : "i"(KERNEL_DS));
+    verdict("lds, les, lfs, lgs, lss", good && value == 0);
+}
+
+static void test_tables(void)
+{
+    struct pointer loaded = {0}, mine = {sizeof(gdt) - 1, (uint32_t)gdt};
+    uint32_t good, value;
+    uint16_t half;
+
+    __asm__ volatile("lgdt %1\nsgdt %0" : "=m"(loaded) : "m"(mine));
+    verdict("lgdt and sgdt", loaded.limit == mine.limit && loaded.base == mine.base);
+    loaded = (struct pointer){0};
+    __asm__ volatile("sidt %0" : "=m"(loaded));
+    verdict("sidt gives what lidt took",
+            loaded.limit == sizeof(idt) - 1 && loaded.base == (uint32_t)idt);
+    mine = loaded;
+    __asm__ volatile("subl $8, %%esp\nsidt (%%esp)\nlidt (%%esp)\nmovl 2(%%esp), %0\naddl $8, %%esp"
+                     : "=r"(value));
+    verdict("lidt and sidt relative to ESP", value == (uint32_t)idt);
+    __asm__ volatile("lldt %w1\nsldt %0" : "=r"(value) : "r"(LDT));
+    good = (value & 0xffff) == LDT;
+    __asm__ volatile(
+        "movl $7, %%ecx\nmovl %%ecx, %%fs\nmovl %%fs, %0\nmovl %1, %%ecx\nmovl %%ecx, %%fs"
+        : "=&r"(value)
+        : "i"(KERNEL_DS)
+        : "ecx");
+    good &= (value & 0xffff) == 7; /* entry 0 of the LDT, ring 3 */
+    __asm__ volatile("lldt %w0" : : "m"((uint16_t){0}));
+    __asm__ volatile("sldt %0" : "=m"(half));
+    verdict("lldt and sldt", good && half == 0);
+    __asm__ volatile("str %0" : "=r"(value));
+    verdict("ltr and str", (value & 0xffff) == TSS);
+    value = 0;
+    __asm__ volatile("lar %2, %0\nsetz %b1" : "=&r"(value), "=&q"(good) : "r"(KERNEL_CS));
+    good = (good & 0xff) && (value & 0xff00) == 0x9b00;
+    __asm__ volatile("lsl %2, %0\nsetz %b1" : "=&r"(value), "=&q"(half) : "r"(KERNEL_DS));
+    good &= (half & 0xff) && value == 0xffffffff;
+    __asm__ volatile("lar %1, %%ecx\nsetnz %b0" : "=q"(half) : "r"(BAD) : "ecx");
+    verdict("lar and lsl, and their flag", good && (half & 0xff));
+    __asm__ volatile("verr %w1\nsetz %b0" : "=q"(half) : "r"(KERNEL_CS));
+    good = half & 0xff;
+    __asm__ volatile("verw %w1\nsetnz %b0" : "=q"(half) : "r"(KERNEL_CS));
+    good &= half & 0xff;
+    value = 0x10;
+    __asm__ volatile("arpl %w2, %w0\nsetz %b1" : "+r"(value), "=q"(half) : "r"(3));
+    verdict("verr, verw and arpl", good && (half & 0xff) && value == 0x13);
+}
+
+/* ---- control, debug and model-specific registers ---- */
+
+static void test_registers(void)
+{
+    uint32_t value, low, high, good, a, b, c, d;
+    uint16_t half;
+
+    __asm__ volatile("movl %1, %%cr2\nmovl %%cr2, %0" : "=r"(value) : "r"(0xdeadb000));
+    good = value == 0xdeadb000;
+    __asm__ volatile("movl %1, %%cr3\nmovl %%cr3, %0" : "=r"(value) : "r"(0x00200000));
+    good &= value == 0x00200000;
+    __asm__ volatile("movl %%cr4, %0\norl $0x200, %0\nmovl %0, %%cr4\nmovl %%cr4, %0"
+                     : "=&r"(value));
+    good &= value >> 9 & 1;
+    __asm__ volatile("movl %%cr0, %0\norl $8, %0\nmovl %0, %%cr0\nclts\nmovl %%cr0, %0"
+                     : "=&r"(value));
+    verdict("mov to and from control registers, clts", good && (value & 9) == 1);
+    __asm__ volatile("smsw %w0\norw $8, %w0\nlmsw %w0\nsmsw %w0" : "=&r"(half));
+    good = (half & 9) == 9;
+    __asm__ volatile("clts\nsmsw %0" : "=m"(half));
+    verdict("lmsw and smsw", good && (half & 9) == 1);
+    __asm__ volatile("movl %1, %%db0\nmovl %%db0, %0" : "=r"(value) : "r"(0x11223344));
+    good = value == 0x11223344;
+    __asm__ volatile("movl %1, %%db3\nmovl %%db3, %0\nmovl %%db7, %%eax"
+                     : "=r"(value)
+                     : "r"(0x55667788)
+                     : "eax");
+    verdict("mov to and from debug registers", good && value == 0x55667788);
+    __asm__ volatile("wrmsr" : : "c"(0x175), "a"(0x13579bdf), "d"(0));
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(0x175));
+    verdict("wrmsr and rdmsr", low == 0x13579bdf && high == 0);
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    __asm__ volatile("rdtsc" : "=a"(a), "=d"(d));
+    verdict("rdtsc counts", ((uint64_t)d << 32 | a) > ((uint64_t)high << 32 | low));
+    __asm__ volatile("stc\ncpuid\nsetc %%al" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(0));
+    good = (a & 0xff) && ((b == 0x756e6547 && d == 0x49656e69 && c == 0x6c65746e) ||
+                          (b == 0x68747541 && d == 0x69746e65 && c == 0x444d4163));
+    __asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(1));
+    verdict("cpuid", good && (d & 0x31) == 0x31); /* FPU, TSC, MSR */
+    print("features");
+    print_hex(c & (1 << 3)); /* MONITOR */
+    __asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
+    print_hex(b & (1 << 20)); /* SMAP */
+    __asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(0x80000001));
+    print_hex(d & (1 << 20 | 1 << 27)); /* NX, RDTSCP */
+    print("\r\n");
+    __asm__ volatile("wbinvd\ninvlpg %0" : : "m"(seen_count));
+    verdict("wbinvd and invlpg", 1);
+}
+
+/* ---- faults, where and with what stack the kernel sees them ---- */
+
+/* Runs (code), whose sensitive instruction stands at label 1 and faults; (cleanup) drops what it
+ * left on the stack. */
+#define FAULT(before, code, cleanup, ...)                                                          \
+    do {                                                                                           \
+        seen_vector = seen_error = seen_eip = seen_esp = ~0u;                                      \
+        __asm__ volatile(before                                                                    \
+                         "\nmovl $2f, resume\nmovl $1f, site\nmovl %%esp, site_esp\n1: " code      \
+                         "\n2: " cleanup                                                           \
+                         :                                                                         \
+                         : __VA_ARGS__                                                             \
+                         : "memory", "ecx");                                                       \
+    } while (0)
+
+static int faulted(uint32_t vector, uint32_t error)
+{
+    return seen_vector == vector && seen_error == error && seen_eip == site && seen_esp == site_esp;
+}
+
+static void test_faults(void)
+{
+    struct far far = {0, BAD};
+    struct {
+        struct pointer pointer;
+    } unused = {{0, 0}};
+
+    (void)unused;
+    FAULT("", "lldt %w0", "", "r"(BAD));
+    verdict("lldt of a bad selector faults at its site", faulted(VECTOR_GP, BAD));
+    FAULT("", "lldt %w0", "", "r"(KERNEL_DS));
+    verdict("lldt of a data segment faults at its site", faulted(VECTOR_GP, KERNEL_DS));
+    FAULT("", "ltr %w0", "", "r"(BAD));
+    verdict("ltr of a bad selector faults at its site", faulted(VECTOR_GP, BAD));
+    FAULT("", "movl %0, %%es", "", "r"(BAD));
+    verdict("mov of a bad selector faults at its site", faulted(VECTOR_GP, BAD));
+    FAULT("", "movl %0, %%ss", "", "r"(0));
+    verdict("mov of null to SS faults at its site", faulted(VECTOR_GP, 0));
+    FAULT("pushl %0", "pop %%fs", "addl $4, %%esp", "i"(BAD));
+    verdict("pop of a bad selector faults at its site", faulted(VECTOR_GP, BAD));
+    FAULT("", "les %0, %%ecx", "", "m"(far));
+    verdict("les of a bad selector faults at its site", faulted(VECTOR_GP, BAD));
+    FAULT("", "ljmp *%0", "", "m"(far));
+    verdict("a far jump to a bad selector faults at its site", faulted(VECTOR_GP, BAD));
+    FAULT("", "lcall *%0", "", "m"(far));
+    verdict("a far call to a bad selector faults at its site", faulted(VECTOR_GP, BAD));
+    FAULT("pushf\npushl %0\npushl $2f", "iret", "addl $12, %%esp", "i"(BAD));
+    verdict("iret to a bad selector faults at its site", faulted(VECTOR_GP, BAD));
+    FAULT("pushl %0\npushl $2f", "lret", "addl $8, %%esp", "i"(BAD));
+    verdict("lret to a bad selector faults at its site", faulted(VECTOR_GP, BAD));
+    FAULT("xorl %%ecx, %%ecx", "xgetbv", "", "i"(0));
+    verdict("xgetbv without OSXSAVE faults at its site", faulted(VECTOR_UD, 0));
+    FAULT("", "int $0x63", "", "i"(0));
+    verdict("int through an absent gate faults at its site",
+            seen_vector == VECTOR_NP && seen_error == (VECTOR_ABSENT << 3 | 2) &&
+                seen_eip == site && seen_esp == site_esp);
+}
+
+/* ---- all at once, under a storm of interrupts ---- */
+
+static void test_storm(void)
+{
+    struct pointer table;
+    uint32_t before, good = 1, value, low, high;
+    uint16_t half;
+
+    outb(PIC1_MASK, 0xfe);
+    pit(2, 60); /* about 20,000 a second */
+    before = ticks;
+    __asm__ volatile("sti");
+    for (uint32_t i = 0; i < 100000 && good; i++) {
+        __asm__ volatile("pushl %1\npopf\npushf\npopl %0\ncld"
+                         : "=r"(value)
+                         : "r"(IF | 2 | (i & 0x8c5)));
+        good &= (value & ~0x10u) == (IF | 2 | (i & 0x8c5 & ~0x10u));
+        __asm__ volatile("cli\nmovl %%cr0, %0\nsti" : "=r"(value));
+        good &= value & 1;
+        __asm__ volatile("movl %1, %%es\nmovl %%es, %0" : "=r"(value) : "r"(KERNEL_DS));
+        good &= (value & 0xffff) == KERNEL_DS;
+        __asm__ volatile("push %%es\npop %%fs\nstr %w0" : "=r"(value));
+        good &= (value & 0xffff) == TSS;
+        __asm__ volatile("wrmsr" : : "c"(0x175), "a"(i), "d"(0));
+        __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(0x175));
+        good &= low == i;
+        __asm__ volatile("sgdt %0" : "=m"(table));
+        good &= table.base == (uint32_t)gdt;
+        __asm__ volatile("verr %w1\nsetz %b0" : "=q"(half) : "r"(KERNEL_CS));
+        good &= half & 0xff;
+        if (i % 64 == 0) {
+            __asm__ volatile("int $0x60" : : : "memory");
+            good &= seen_vector == VECTOR_SOFT;
+            FAULT("", "lldt %w0", "", "r"(BAD));
+            good &= faulted(VECTOR_GP, BAD);
+            __asm__ volatile("sti\nhlt");
+        }
+    }
+    __asm__ volatile("cli");
+    verdict("sensitive operations under a storm of timer interrupts",
+            good && ticks - before > 1000);
+}
+
+void kernel_main(uint32_t magic, uint32_t information)
+{
+    struct pointer pointer = {sizeof(gdt) - 1, (uint32_t)gdt};
+
+    (void)information;
+    gdt[KERNEL_CS / 8] = descriptor(0, 0xfffff, 0xc09b00);
+    gdt[KERNEL_DS / 8] = descriptor(0, 0xfffff, 0xc09300);
+    gdt[USER_CS / 8] = descriptor(0, 0xfffff, 0xc0fb00);
+    gdt[USER_DS / 8] = descriptor(0, 0xfffff, 0xc0f300);
+    gdt[TSS / 8] = descriptor((uint32_t)tss, sizeof(tss) - 1, 0x8900);
+    gdt[LDT / 8] = descriptor((uint32_t)ldt, sizeof(ldt) - 1, 0x8200);
+    ldt[0] = descriptor(0, 0xfffff, 0xc0f300);
+    tss[1] = (uint32_t)stack_top - 4096; /* ESP0 */
+    tss[2] = KERNEL_DS;
+    __asm__ volatile(
+        "lgdt %0\n"
+        "ljmp %1, $1f\n"
+        "1: movl %2, %%eax\n"
+        "movl %%eax, %%ss\nmovl %%eax, %%ds\nmovl %%eax, %%es\nmovl %%eax, %%fs\nmovl %%eax, %%gs\n"
+        "movl %3, %%eax\n"
+        "ltr %%ax"
+        :
+        : "m"(pointer), "i"(KERNEL_CS), "i"(KERNEL_DS), "i"(TSS)
+        : "eax");
+    for (unsigned vector = 0; vector < 256; vector++)
+        idt[vector] = gate(vector, GATE_INTERRUPT);
+    idt[VECTOR_TRAP] = gate(VECTOR_TRAP, GATE_TRAP);
+    idt[VECTOR_LATE] = 0;
+    idt[VECTOR_ABSENT] = gate(VECTOR_ABSENT, GATE_ABSENT);
+    idt[VECTOR_IRQ0] = 0;
+    pointer = (struct pointer){sizeof(idt) - 1, (uint32_t)idt};
+    __asm__ volatile("lidt %0" : : "m"(pointer));
+    idt[VECTOR_LATE] = gate(VECTOR_LATE, GATE_INTERRUPT);
+    idt[VECTOR_BACK] = gate(VECTOR_BACK, GATE_USER);
+    idt[VECTOR_IRQ0] = gate(VECTOR_IRQ0, GATE_INTERRUPT);
+
+    outb(PIC1, 0x11); /* ICW1 to ICW4: cascade, IRQ 0 to 7 at vector 32, 8086 mode */
+    outb(PIC1_MASK, VECTOR_IRQ0);
+    outb(PIC1_MASK, 0x04);
+    outb(PIC1_MASK, 0x01);
+    outb(PIC2_MASK, 0xff);
+    outb(PIC1_MASK, 0xff);
+
+    verdict("the Multiboot magic", magic == 0x2badb002);
+    test_flags();
+    test_hlt();
+    test_io();
+    test_transfers();
+    seen_vector = 0;
+    __asm__ volatile("int $0x62" : : : "memory");
+    verdict("a gate written after lidt", seen_vector == VECTOR_LATE);
+    test_rings();
+    test_segments();
+    test_tables();
+    test_registers();
+    test_faults();
+    test_storm();
+
+    print(failures ? "raw-kernel: failed\r\n" : "raw-kernel: passed\r\n");
+    if (failures || !passes)
+        outb(EXIT_PORT, (uint8_t)(failures > 0x4f ? 0x4f : failures));
+    outb(KEYBOARD, 0xfe); /* pulse the reset line */
+    for (;;)
+        __asm__ volatile("hlt");
+}
