@@ -1,0 +1,833 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The text pass of `previrt as`: finds sensitive operations, pads and records them.
+ *
+ * What is emitted for a site, all of it on the site's line:
+ *
+ *     8086701:.byte 0x3e,0x3e;cli;8086702:.pushsection .note.previrt,1;
+ *     .long 8086701b-.;.byte 8086702b-8086701b,OP,FLAGS,0;.popsection
+ *
+ * Numeric local labels survive repeated expansion in macros and .rept blocks, and a number that
+ * nobody uses disturbs no 1b or 1f. One line in front of the text holds the note's header in
+ * subsection 0 and its end label in subsection 2 of the same section, so nothing has to follow the
+ * text (.end, an unclosed macro), and the records, in subsection 1, come to stand between them
+ * wherever they are written.
+ */
+#include <previrt/annotate.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <previrt/table.h>
+
+#include "asm/flow.h"
+#include "asm/operation.h"
+#include "asm/reader.h"
+#include "asm/rules.h"
+
+#define LABEL_SITE "8086701"
+#define LABEL_END  "8086702"
+#define LABEL_DESC "8086703"
+#define LABEL_NOTE "8086704"
+#define PREFIX_DS  0x3e
+
+enum {
+    SECTION_STACK = 64, /* deeper .pushsection nesting is counted, but not remembered */
+    NAME_MAX_SIZE = 256 /* of section and symbol names, for the rules */
+};
+
+struct section {
+    const char *name, *group; /* in the text; group NULL: none */
+    uint32_t length, group_length;
+    uint32_t linkonce; /* an old-style COMDAT: references into it may dangle */
+};
+
+/* A site whose flags are still to be looked at. */
+struct pending_flags {
+    const char *before, *after; /* the text of the site */
+    const char *app_start;      /* where its #APP block begins, NULL: not in one */
+    size_t digit;               /* where in the output its flags stand */
+    uint8_t op;
+};
+
+struct group {
+    const char *name;
+    uint32_t length;
+};
+
+struct annotator {
+    const struct previrt_annotate_options *options;
+    struct previrt_annotate_stats *stats;
+    const char *text, *end, *copied; /* copied: up to where the text is in the output */
+    char *out;
+    size_t out_size, out_capacity;
+    int status; /* PREVIRT_OK, or why nothing more is appended */
+
+    struct pv_mnemonic_table table;
+    uint8_t shadowed[1024]; /* by mnemonic: a macro has taken its name */
+    struct pv_flow flow;
+    struct pending_flags *pending;
+    size_t pending_count, pending_capacity;
+    struct group *groups;
+    size_t group_count;
+    int plain_note; /* a record went into the section that belongs to no group */
+
+    unsigned bits, intel, line_info;
+    unsigned macro_depth, repeat_depth;
+    const char *app_start;
+    struct section section, previous, stack[SECTION_STACK][2];
+    unsigned depth;
+    const char *symbol;
+    uint32_t symbol_length;
+
+    const char *prefix_start; /* prefix statements that belong to the next one; NULL: none */
+    unsigned prefix_count;
+};
+
+static void append(struct annotator *a, const char *data, size_t size)
+{
+    if (a->status != PREVIRT_OK)
+        return;
+    if (a->out_capacity - a->out_size < size) {
+        size_t capacity = a->out_capacity + a->out_capacity / 2 + size + 4096;
+        char *grown = realloc(a->out, capacity);
+
+        if (!grown) {
+            a->status = PREVIRT_E_MEMORY;
+            return;
+        }
+        a->out = grown;
+        a->out_capacity = capacity;
+    }
+    memcpy(a->out + a->out_size, data, size);
+    a->out_size += size;
+}
+
+static void append_text(struct annotator *a, const char *text)
+{
+    append(a, text, strlen(text));
+}
+
+static void append_number(struct annotator *a, unsigned number)
+{
+    char digits[12];
+
+    append(a, digits, (size_t)snprintf(digits, sizeof(digits), "%u", number));
+}
+
+static void copy_until(struct annotator *a, const char *p)
+{
+    if (p > a->copied)
+        append(a, a->copied, (size_t)(p - a->copied));
+    a->copied = p;
+}
+
+static void append_bytes(struct annotator *a, const uint8_t *bytes, unsigned count)
+{
+    char text[8];
+
+    for (unsigned i = 0; i < count; i++) {
+        append_text(a, i ? "," : ".byte ");
+        append(a, text, (size_t)snprintf(text, sizeof(text), "0x%02x", bytes[i]));
+    }
+    append_text(a, ";");
+}
+
+/* NOPs: the longest that (cpu) has. SDM 2B NOP lists those of 0F 1F; the others change no register
+ * and no flag on any CPU (gas/config/tc-i386.c uses them for the same purpose). */
+static const uint8_t nops_lea[8][7] = {{0},
+                                       {0x90},
+                                       {0x66, 0x90},
+                                       {0x8d, 0x76, 0x00},
+                                       {0x8d, 0x74, 0x26, 0x00},
+                                       {0x3e, 0x8d, 0x74, 0x26, 0x00},
+                                       {0x8d, 0xb6, 0, 0, 0, 0},
+                                       {0x8d, 0xb4, 0x26, 0, 0, 0, 0}};
+static const uint8_t nops_p6[8][7] = {{0},
+                                      {0x90},
+                                      {0x66, 0x90},
+                                      {0x0f, 0x1f, 0x00},
+                                      {0x0f, 0x1f, 0x40, 0x00},
+                                      {0x0f, 0x1f, 0x44, 0x00, 0x00},
+                                      {0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00},
+                                      {0x0f, 0x1f, 0x80, 0, 0, 0, 0}};
+static const uint8_t nops_one[7] = {0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90};
+
+static const uint8_t *nop_bytes(unsigned cpu, unsigned count)
+{
+    switch (cpu) {
+    case PREVIRT_CPU_I486:
+        return nops_one;
+    case PREVIRT_CPU_I686:
+        return nops_p6[count];
+    default:
+        return nops_lea[count];
+    }
+}
+
+/* Numbers of the group, for its own note; groups are few. */
+static void remember_group(struct annotator *a, const struct section *section)
+{
+    struct group *grown;
+
+    for (size_t i = 0; i < a->group_count; i++)
+        if (a->groups[i].length == section->group_length &&
+            memcmp(a->groups[i].name, section->group, section->group_length) == 0)
+            return;
+    grown = realloc(a->groups, (a->group_count + 1) * sizeof(*grown));
+    if (!grown) {
+        a->status = PREVIRT_E_MEMORY;
+        return;
+    }
+    a->groups = grown;
+    grown[a->group_count].name = section->group;
+    grown[a->group_count++].length = section->group_length;
+}
+
+static void append_group(struct annotator *a, const char *name, uint32_t length)
+{
+    append_text(a, ",\"aG\",@note,");
+    append(a, name, length);
+    append_text(a, ",comdat");
+}
+
+/* ---- sections ---- */
+
+struct fields {
+    const char *begin[8], *end[8];
+    unsigned count;
+};
+
+/* Cuts (p) to (end) at commas outside quotes, and takes white space and quotes off each part. */
+static void cut(const char *p, const char *end, struct fields *fields)
+{
+    fields->count = 0;
+    while (p <= end && fields->count < 8) {
+        const char *q = p, *stop;
+        int quoted = 0;
+
+        for (; q < end && (quoted || *q != ','); q++)
+            if (*q == '"')
+                quoted = !quoted;
+        stop = q;
+        while (p < stop && (pv_class[(uint8_t)*p] & PV_CLASS_SPACE))
+            p++;
+        while (stop > p && (pv_class[(uint8_t)stop[-1]] & PV_CLASS_SPACE))
+            stop--;
+        if (stop - p >= 2 && *p == '"' && stop[-1] == '"') {
+            p++;
+            stop--;
+        }
+        fields->begin[fields->count] = p;
+        fields->end[fields->count++] = stop;
+        if (q >= end)
+            break;
+        p = q + 1;
+    }
+}
+
+static int has_char(const char *p, const char *end, char c)
+{
+    return memchr(p, c, (size_t)(end - p)) != NULL;
+}
+
+/* .section name, "flags", @type, [entsize if M], [linked if o], [group if G], linkage; .pushsection
+ * has a subsection number before the flags. */
+static void parse_section(struct annotator *a, const struct pv_statement *statement,
+                          struct section *section)
+{
+    static const char linkonce[] = ".gnu.linkonce.";
+    struct fields fields;
+    unsigned flags = 1, group;
+
+    memset(section, 0, sizeof(*section));
+    cut(statement->operands, statement->end, &fields);
+    if (fields.count == 0)
+        return;
+    section->name = fields.begin[0];
+    section->length = (uint32_t)(fields.end[0] - fields.begin[0]);
+    section->linkonce = section->length >= sizeof(linkonce) - 1 &&
+                        memcmp(section->name, linkonce, sizeof(linkonce) - 1) == 0;
+    if (fields.count > 1 && fields.begin[1] < fields.end[1] &&
+        (pv_class[(uint8_t)*fields.begin[1]] & PV_CLASS_DIGIT))
+        flags++;
+    if (fields.count <= flags)
+        return;
+    if (has_char(fields.begin[flags], fields.end[flags], '?')) {
+        section->group = a->section.group;
+        section->group_length = a->section.group_length;
+    }
+    if (!has_char(fields.begin[flags], fields.end[flags], 'G'))
+        return;
+    group = flags + 2 + has_char(fields.begin[flags], fields.end[flags], 'M') +
+            has_char(fields.begin[flags], fields.end[flags], 'o');
+    if (fields.count > group) {
+        section->group = fields.begin[group];
+        section->group_length = (uint32_t)(fields.end[group] - fields.begin[group]);
+    }
+}
+
+static void enter_section(struct annotator *a, const struct section *section)
+{
+    a->previous = a->section;
+    a->section = *section;
+}
+
+static void push_section(struct annotator *a, const struct section *section)
+{
+    if (a->depth < SECTION_STACK) {
+        a->stack[a->depth][0] = a->section;
+        a->stack[a->depth][1] = a->previous;
+    }
+    a->depth++;
+    enter_section(a, section);
+}
+
+static void pop_section(struct annotator *a)
+{
+    if (a->depth == 0)
+        return;
+    a->depth--;
+    if (a->depth < SECTION_STACK) {
+        a->section = a->stack[a->depth][0];
+        a->previous = a->stack[a->depth][1];
+    }
+}
+
+/* ---- directives ---- */
+
+static void shadow_mnemonic(struct annotator *a, const struct pv_statement *statement, int on)
+{
+    const struct pv_mnemonic *mnemonic;
+    struct pv_statement name;
+
+    pv_read_name(statement->operands, statement->end, &name);
+    if (!name.name)
+        return;
+    mnemonic = pv_mnemonic_find(&a->table, name.name, name.length, name.hash);
+    if (mnemonic && (size_t)(mnemonic - pv_mnemonics) < sizeof(a->shadowed))
+        a->shadowed[mnemonic - pv_mnemonics] = (uint8_t)on;
+}
+
+/* .code16 and friends, .intel_syntax, .section: in the body of a macro they take effect where it is
+ * expanded, so there they say nothing about the text that follows. */
+static void directive(struct annotator *a, const struct pv_mnemonic *mnemonic,
+                      const struct pv_statement *statement)
+{
+    struct section section;
+
+    switch (mnemonic->kind) {
+    case PV_KIND_MACRO:
+        if (a->macro_depth++ == 0)
+            shadow_mnemonic(a, statement, 1);
+        return;
+    case PV_KIND_ENDM:
+        a->macro_depth -= a->macro_depth > 0;
+        return;
+    case PV_KIND_REPEAT:
+        a->repeat_depth++;
+        return;
+    case PV_KIND_ENDR:
+        a->repeat_depth -= a->repeat_depth > 0;
+        return;
+    default:
+        break;
+    }
+    if (a->macro_depth)
+        return;
+    switch (mnemonic->kind) {
+    case PV_KIND_PURGEM:
+        shadow_mnemonic(a, statement, 0);
+        break;
+    case PV_KIND_SECTION:
+        if (mnemonic->length == sizeof(".section") - 1) {
+            parse_section(a, statement, &section);
+            enter_section(a, &section);
+        }
+        break;
+    case PV_KIND_PUSHSECTION:
+        parse_section(a, statement, &section);
+        push_section(a, &section);
+        break;
+    case PV_KIND_POPSECTION:
+        pop_section(a);
+        break;
+    case PV_KIND_PREVIOUS:
+        section = a->previous;
+        enter_section(a, &section);
+        break;
+    case PV_KIND_TEXT:
+        memset(&section, 0, sizeof(section));
+        section.name = mnemonic->name;
+        section.length = mnemonic->length;
+        enter_section(a, &section);
+        break;
+    case PV_KIND_LINKONCE:
+        a->section.linkonce = 1;
+        break;
+    case PV_KIND_CODE16:
+        a->bits = 16;
+        break;
+    case PV_KIND_CODE32:
+        a->bits = 32;
+        break;
+    case PV_KIND_CODE64:
+        a->bits = 64;
+        break;
+    case PV_KIND_INTEL:
+        a->intel = 1;
+        break;
+    case PV_KIND_ATT:
+        a->intel = 0;
+        break;
+    case PV_KIND_LOC:
+        a->line_info = 1;
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- sites ---- */
+
+static const char *bounded_string(char buffer[NAME_MAX_SIZE], const char *p, uint32_t length)
+{
+    if (!p || length >= NAME_MAX_SIZE)
+        return NULL;
+    memcpy(buffer, p, length);
+    buffer[length] = '\0';
+    return buffer;
+}
+
+/* What the rules say of a site here. Text that is not 32-bit code is never annotated. */
+static enum pv_rule_action action_here(struct annotator *a)
+{
+    char section[NAME_MAX_SIZE], symbol[NAME_MAX_SIZE];
+    struct pv_rule_query query = {a->options->output, a->options->source, NULL, NULL, a->bits};
+    const struct pv_rule *rule;
+
+    if (!a->macro_depth) { /* a macro is expanded elsewhere */
+        query.section = bounded_string(section, a->section.name, a->section.length);
+        query.symbol = bounded_string(symbol, a->symbol, a->symbol_length);
+    }
+    rule = pv_rules_match(a->options->rules, &query);
+    if (rule)
+        return rule->action;
+    return a->bits != 32 || (a->section.linkonce && !a->macro_depth) ? PV_RULE_EXCLUDE
+                                                                     : PV_RULE_NONE;
+}
+
+static void remember_flags(struct annotator *a, const char *before, const char *after, unsigned op)
+{
+    struct pending_flags *site;
+
+    if (a->pending_count == a->pending_capacity) {
+        size_t capacity = a->pending_capacity ? a->pending_capacity * 2 : 64;
+        struct pending_flags *grown = realloc(a->pending, capacity * sizeof(*grown));
+
+        if (!grown) {
+            a->status = PREVIRT_E_MEMORY;
+            return;
+        }
+        a->pending = grown;
+        a->pending_capacity = capacity;
+    }
+    site = &a->pending[a->pending_count++];
+    site->before = before;
+    site->after = after;
+    site->app_start = a->app_start;
+    site->digit = a->out_size;
+    site->op = (uint8_t)op;
+}
+
+static void append_record(struct annotator *a, const char *before, const char *after, unsigned op,
+                          int dormant)
+{
+    const struct section *section = &a->section;
+    int expanded = a->macro_depth || a->repeat_depth;
+
+    append_text(a, ";" LABEL_END ":.pushsection " PREVIRT_TABLE_SECTION ",1");
+    if (section->group && !a->macro_depth) {
+        remember_group(a, section);
+        append_group(a, section->group, section->group_length);
+    } else {
+        a->plain_note = 1;
+    }
+    append_text(a, ";.long " LABEL_SITE "b-.;.byte ");
+    append_text(a, dormant ? "0," : LABEL_END "b-" LABEL_SITE "b,");
+    append_number(a, op);
+    append_text(a, ",");
+    if (!dormant && !expanded)
+        remember_flags(a, before, after, op);
+    append_text(a, "0,0;.popsection");
+}
+
+static void emit_site(struct annotator *a, const char *start, const char *after,
+                      const struct pv_operation *operation, int dormant)
+{
+    const struct previrt_ia32_op_info *info = previrt_ia32_op_info(operation->op);
+    unsigned cpu = a->options->cpu, need, prefixes = 0, nops = 0;
+    uint8_t bytes[PREVIRT_ROOM_MAX];
+
+    need = info->room > operation->bytes ? (unsigned)(info->room - operation->bytes) : 0;
+    if (need > PREVIRT_PAD_MAX)
+        need = PREVIRT_PAD_MAX;
+    if (dormant)
+        need = 0;
+    else if (operation->shadow) /* a NOP behind it would be what the shadow is spent on */
+        prefixes = operation->prefix ? need : 0;
+    else if (operation->prefix && a->options->pad == PREVIRT_PAD_PREFIX && cpu != PREVIRT_CPU_I486)
+        prefixes = need;
+    else
+        nops = need;
+
+    copy_until(a, start);
+    append_text(a, LABEL_SITE ":");
+    if (prefixes) {
+        unsigned literal = prefixes;
+
+        memset(bytes, operation->prefix, prefixes);
+        /* as gives an instruction's line to the address where it begins, which for literal bytes it
+         * does not: where line information is kept the first prefix is written as an instruction */
+        if (a->line_info && operation->prefix == PREFIX_DS) {
+            append_text(a, "ds;");
+            literal--;
+        }
+        if (literal)
+            append_bytes(a, bytes, literal);
+    }
+    copy_until(a, after);
+    if (nops) {
+        append_text(a, ";");
+        append_bytes(a, nop_bytes(cpu, nops), nops);
+        a->out_size--; /* the semicolon: the record brings its own */
+    }
+    append_record(a, start, after, operation->op, dormant);
+    a->stats->sites++;
+    a->stats->dormant += dormant != 0;
+    a->stats->in_macros += a->macro_depth != 0;
+    a->stats->prefix_bytes += prefixes;
+    a->stats->nop_bytes += nops;
+    a->stats->per_op[operation->op]++;
+}
+
+/* sti holds interrupts off until behind the next instruction; with hlt, mwait and sysexit that is
+ * what the code relies on. 1 if (statement) is followed by one of them: (*operation) and (*after)
+ * cover both. */
+static int fuse(struct annotator *a, const struct pv_statement *statement,
+                struct pv_operation *operation, struct pv_statement *second)
+{
+    struct pv_operation next = {0};
+    const char *p = statement->next;
+
+    for (;;) {
+        if (pv_read_statement(p, a->end, second) == PV_STATEMENT_END || second->labels)
+            return 0;
+        if (second->kind == PV_STATEMENT_CODE)
+            break;
+        if (second->kind != PV_STATEMENT_EMPTY)
+            return 0;
+        p = second->next;
+    }
+    if (second->name) {
+        const struct pv_mnemonic *mnemonic =
+            pv_mnemonic_find(&a->table, second->name, second->length, second->hash);
+
+        if (!mnemonic || a->shadowed[mnemonic - pv_mnemonics])
+            return 0;
+        if (mnemonic->kind == PV_KIND_BYTE)
+            pv_identify_bytes(second->operands, second->end, &next);
+        else
+            pv_identify(mnemonic, second->operands, second->end, (int)a->intel, &next);
+    }
+    switch (next.op) {
+    case PREVIRT_IA32_HLT:
+        operation->op = PREVIRT_IA32_STI_HLT;
+        break;
+    case PREVIRT_IA32_MWAIT:
+        operation->op = PREVIRT_IA32_STI_MWAIT;
+        break;
+    case PREVIRT_IA32_SYSEXIT:
+        operation->op = PREVIRT_IA32_STI_SYSEXIT;
+        break;
+    default:
+        return 0;
+    }
+    operation->bytes = (uint8_t)(operation->bytes + next.bytes);
+    operation->shadow = 1; /* its room goes in front */
+    return 1;
+}
+
+/* Takes prefix mnemonics off the front: `rep insb', `rep; insb', `rep/insb'. Returns the mnemonic
+ * of the operation; NULL: there is none in this statement. */
+static const struct pv_mnemonic *skip_prefixes(struct annotator *a, struct pv_statement *statement,
+                                               const struct pv_mnemonic *mnemonic)
+{
+    while (mnemonic && mnemonic->kind == PV_KIND_PREFIX) {
+        if (statement->operands < statement->end && *statement->operands == '=')
+            return NULL; /* fs = 4 */
+        if (!a->prefix_start) {
+            a->prefix_start = statement->first;
+            a->prefix_count = 0;
+        }
+        a->prefix_count++;
+        if (statement->operands == statement->end)
+            return NULL;
+        if (*statement->operands == '/')
+            statement->operands++;
+        pv_read_name(statement->operands, statement->end, statement);
+        if (!statement->name)
+            return NULL;
+        while (statement->operands < statement->end &&
+               (pv_class[(uint8_t)*statement->operands] & PV_CLASS_SPACE))
+            statement->operands++;
+        mnemonic = pv_mnemonic_find(&a->table, statement->name, statement->length, statement->hash);
+    }
+    return mnemonic;
+}
+
+/* An instruction that may be sensitive. Moves (statement->next) on if a pair is fused. */
+static void instruction(struct annotator *a, const struct pv_mnemonic *mnemonic,
+                        struct pv_statement *statement)
+{
+    struct pv_operation operation;
+    struct pv_statement second;
+    const char *start = a->prefix_start ? a->prefix_start : statement->first;
+    unsigned prefix_count = a->prefix_start ? a->prefix_count : 0;
+
+    if (mnemonic->kind == PV_KIND_BYTE)
+        pv_identify_bytes(statement->operands, statement->end, &operation);
+    else
+        pv_identify(mnemonic, statement->operands, statement->end, (int)a->intel, &operation);
+    if (operation.op == PREVIRT_IA32_NO_OP)
+        return;
+    if (operation.op == PREVIRT_IA32_STI && !prefix_count &&
+        fuse(a, statement, &operation, &second)) {
+        statement->end = second.end;
+        statement->next = second.next;
+        statement->new_line = second.new_line;
+    }
+    operation.bytes = (uint8_t)(operation.bytes + prefix_count);
+    switch (action_here(a)) {
+    case PV_RULE_EXCLUDE:
+        a->stats->excluded++;
+        return;
+    case PV_RULE_DORMANT:
+        emit_site(a, start, statement->end, &operation, 1);
+        return;
+    default:
+        emit_site(a, start, statement->end, &operation, 0);
+        return;
+    }
+}
+
+static void note_labels(struct annotator *a, const struct pv_statement *statement)
+{
+    for (uint32_t i = 0; i < statement->labels; i++) {
+        const struct pv_label *label = &statement->label[i];
+
+        if (a->macro_depth)
+            continue;
+        if (pv_flow_add_label(&a->flow, label, a->app_start != NULL) != PREVIRT_OK)
+            a->status = PREVIRT_E_MEMORY;
+        if ((pv_class[(uint8_t)*label->name] & PV_CLASS_DIGIT) ||
+            (label->length > 2 && label->name[0] == '.' && label->name[1] == 'L'))
+            continue;
+        a->symbol = label->name;
+        a->symbol_length = label->length;
+    }
+}
+
+static void read_text(struct annotator *a)
+{
+    struct pv_statement statement;
+    const char *p = a->text;
+
+    while (a->status == PREVIRT_OK) {
+        const struct pv_mnemonic *mnemonic;
+
+        switch (pv_read_statement(p, a->end, &statement)) {
+        case PV_STATEMENT_END:
+            return;
+        case PV_STATEMENT_APP:
+            a->app_start = statement.next;
+            a->flow.compiler = 1;
+            break;
+        case PV_STATEMENT_NO_APP:
+            a->app_start = NULL;
+            break;
+        default:
+            break;
+        }
+        if (statement.labels) {
+            note_labels(a, &statement);
+            a->prefix_start = NULL;
+        }
+        if (statement.name) {
+            mnemonic =
+                pv_mnemonic_find(&a->table, statement.name, statement.length, statement.hash);
+            if (mnemonic && mnemonic->kind == PV_KIND_PREFIX) {
+                mnemonic = skip_prefixes(a, &statement, mnemonic);
+                if (!mnemonic && statement.name && statement.operands < statement.end)
+                    a->prefix_start = NULL;
+                if (!mnemonic) {
+                    p = statement.next;
+                    continue; /* the prefix of the next statement, or of nothing known */
+                }
+            }
+            if (mnemonic && mnemonic->kind > PV_KIND_PREFIX && mnemonic->kind != PV_KIND_BYTE)
+                directive(a, mnemonic, &statement);
+            else if (mnemonic && mnemonic->kind != PV_KIND_PLAIN &&
+                     !a->shadowed[mnemonic - pv_mnemonics])
+                instruction(a, mnemonic, &statement);
+        }
+        if (statement.kind == PV_STATEMENT_CODE)
+            a->prefix_start = NULL;
+        p = statement.next;
+    }
+}
+
+static void settle_flags(struct annotator *a)
+{
+    for (size_t i = 0; i < a->pending_count; i++) {
+        const struct pending_flags *site = &a->pending[i];
+        int dead;
+
+        if (site->op == PREVIRT_IA32_PUSHF)
+            dead = site->app_start &&
+                   pv_flow_flags_unspecified(&a->flow, site->app_start, site->before);
+        else
+            dead = pv_flow_flags_dead(&a->flow, site->after, site->app_start != NULL);
+        if (dead) {
+            a->out[site->digit] = '0' + PREVIRT_SITE_FLAGS_DEAD;
+            a->stats->flags_dead++;
+        }
+    }
+}
+
+/* ---- the line in front ---- */
+
+static void append_note_header(struct annotator *a, const struct group *group)
+{
+    append_text(a, ".pushsection " PREVIRT_TABLE_SECTION ",0");
+    if (group)
+        append_group(a, group->name, group->length);
+    else
+        append_text(a, ",\"a\",@note");
+    append_text(a, ";.balign 4;.long 8," LABEL_NOTE "f-" LABEL_DESC "f,2;"
+                   ".ascii \"" PREVIRT_NOTE_NAME "\\0\";" LABEL_DESC ":;"
+                   ".subsection 2;" LABEL_NOTE ":;.popsection;");
+}
+
+/* `# 1 "file"': the text tells its own name on its first line. */
+static int names_itself(const char *p, const char *end)
+{
+    if (end - p < 5 || p[0] != '#' || p[1] != ' ')
+        return 0;
+    for (p += 2; p < end && (pv_class[(uint8_t)*p] & PV_CLASS_DIGIT); p++)
+        ;
+    return end - p > 2 && p[0] == ' ' && p[1] == '"';
+}
+
+static void append_marker(struct annotator *a, const char *name)
+{
+    append_text(a, "# 1 \"");
+    for (; *name; name++) {
+        if (*name == '"' || *name == '\\')
+            append(a, "\\", 1);
+        append(a, name, 1);
+    }
+    append_text(a, "\"\n");
+}
+
+/* Puts the note's headers and, where needed, the name of the text in front of what was annotated.
+ */
+static void put_front(struct annotator *a)
+{
+    char *body = a->out;
+    size_t body_size = a->out_size;
+    const char *p = a->text;
+
+    a->out = NULL;
+    a->out_size = a->out_capacity = 0;
+    if (body_size <= SIZE_MAX / 2) {
+        a->out_capacity = body_size + 1024;
+        a->out = malloc(a->out_capacity);
+    }
+    if (!a->out) {
+        a->out_capacity = 0;
+        a->status = PREVIRT_E_MEMORY;
+    }
+    if (a->plain_note)
+        append_note_header(a, NULL);
+    for (size_t i = 0; i < a->group_count; i++)
+        append_note_header(a, &a->groups[i]);
+    if (names_itself(p, a->end)) {
+        append_text(a, "\n");
+    } else if (a->options->name) {
+        append_text(a, "\n");
+        append_marker(a, a->options->name);
+    } else if (p < a->end && (*p == '#' || *p == '/')) {
+        /* a comment would swallow nothing, but keep #APP and #NO_APP at the beginning of a line */
+        append_text(a, "\n");
+    }
+    append(a, body, body_size);
+    free(body);
+}
+
+int previrt_annotate(const char *text, size_t size, const struct previrt_annotate_options *options,
+                     char **out, size_t *out_size, struct previrt_annotate_stats *stats)
+{
+    static const struct previrt_annotate_options defaults = {sizeof(defaults)};
+    struct previrt_annotate_stats own_stats = {sizeof(own_stats)};
+    struct annotator *a;
+    int status;
+
+    if ((!text && size) || !out || !out_size || (options && options->size != sizeof(*options)) ||
+        (stats && stats->size != sizeof(*stats)))
+        return PREVIRT_E_INVALID;
+    *out = NULL;
+    *out_size = 0;
+    if (stats)
+        *stats = own_stats;
+    if (size == 0)
+        return PREVIRT_OK;
+    a = calloc(1, sizeof(*a));
+    if (!a)
+        return PREVIRT_E_MEMORY;
+    a->options = options ? options : &defaults;
+    a->stats = stats ? stats : &own_stats;
+    a->text = a->copied = text;
+    a->end = text + size;
+    a->bits = 32;
+    a->intel = a->options->intel != 0;
+    a->line_info = a->options->line_info;
+    a->section.name = ".text";
+    a->section.length = sizeof(".text") - 1;
+    a->previous = a->section;
+    a->flow.text = text;
+    a->flow.end = a->end;
+    a->flow.table = &a->table;
+    pv_mnemonic_table_init(&a->table);
+
+    read_text(a);
+    if (a->status == PREVIRT_OK && a->stats->sites) {
+        copy_until(a, a->end);
+        settle_flags(a);
+        if (a->status == PREVIRT_OK)
+            put_front(a);
+    }
+    status = a->status;
+    if (status == PREVIRT_OK && a->stats->sites) {
+        *out = a->out;
+        *out_size = a->out_size;
+    } else {
+        free(a->out);
+    }
+    pv_flow_free(&a->flow);
+    free(a->pending);
+    free(a->groups);
+    free(a);
+    return status;
+}
