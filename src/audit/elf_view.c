@@ -112,12 +112,13 @@ static int read_sections(struct pv_elf *elf, uint64_t table, uint64_t count, uin
     return PREVIRT_OK;
 }
 
-/* Functions first, then objects, then labels; of these global ones first. Lower is better. */
+/* Functions first, then objects, then labels; global ones and those that are no marks of the linker script
+ * (_stext) first. Lower is better. */
 static int rank(const struct pv_symbol *symbol)
 {
-    int by_type = symbol->type == STT_FUNC ? 0 : symbol->type == STT_OBJECT ? 2 : 4;
+    int by_type = symbol->type == STT_FUNC ? 0 : symbol->type == STT_OBJECT ? 4 : 8;
 
-    return by_type + !symbol->global;
+    return by_type + 2 * !symbol->global + (symbol->name[0] == '_');
 }
 
 static int compare_symbols(const void *a, const void *b)
