@@ -21,9 +21,9 @@ packages_build=(build-essential meson ninja-build pkg-config libelf-dev libzydis
     libcmocka-dev libunicorn-dev)
 # ... that the guests are built and booted with (the 32-bit C library is for the benchmark) ...
 packages_guest=(linux-source-6.1 xz-utils bc bison flex cpio libssl-dev qemu-system-x86 ca-certificates
-    libc6-dev-i386 lib32gcc-12-dev)
+    libc6-dev-i386 lib32gcc-12-dev jq)
 # ... and that ./check wants on top.
-packages_check=(clang clang-format llvm mandoc shellcheck jq git)
+packages_check=(clang clang-format llvm mandoc shellcheck git)
 
 die()
 {
