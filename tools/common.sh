@@ -171,3 +171,12 @@ sections_of()
             echo "$name $((16#$address)) $((16#$size)) $flags"
         done
 }
+
+# Records in the patch-up table of an image, dormant ones left out.
+site_count()
+{
+    local status=0
+    "$top/build/cli/previrt" audit --json "$1" >"$top/build/audit.json" || status=$?
+    [ "$status" -le 1 ] || die "previrt audit of ${1#"$top"/} failed with status $status"
+    jq '.records - .dormant_records' "$top/build/audit.json"
+}
