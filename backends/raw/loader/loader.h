@@ -121,6 +121,8 @@ uint8_t *pv_image_at(const struct pv_guest *guest, uint64_t address, size_t leng
 #define PV_INFO_START 0x80000u
 #define PV_INFO_END   0x90000u
 
+#define PV_HIGH_MEMORY 0x100000u /* the first megabyte ends */
+
 /* linux.c: the 32-bit boot protocol */
 void pv_linux_parameters(uint32_t where, uint32_t size, const char *cmdline,
                          const struct pv_module *ramdisk);

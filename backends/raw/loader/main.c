@@ -169,6 +169,19 @@ static void clear_way(const struct pv_guest *guest)
     }
 }
 
+/* What a file has in low memory are stubs (`previrt rewrite` puts them there): the guest shall not
+ * use it. */
+static void reserve_low_segments(const struct pv_guest *guest)
+{
+    for (uint32_t i = 0; i < guest->segments; i++) {
+        const struct pv_segment *segment = &guest->segment[i];
+        uint32_t end = (segment->physical + segment->memory_size + PAGE_SIZE - 1) & -PAGE_SIZE;
+
+        if (end <= PV_HIGH_MEMORY)
+            pv_regions_mark(segment->physical & -PAGE_SIZE, end, PV_REGION_RESERVED);
+    }
+}
+
 void pv_main(void)
 {
     uint32_t start = (uint32_t)pv_image_start;
@@ -188,6 +201,7 @@ void pv_main(void)
     pv_image_read(pv_boot.module[0].start, pv_boot.module[0].end, &guest);
     clear_way(&guest);
     pv_image_load(pv_boot.module[0].start, &guest);
+    reserve_low_segments(&guest);
     pv_print("previrt-raw: %s guest at %x..%x, entry %x, loader at %x\n",
              guest.kind == PV_GUEST_LINUX ? "Linux" : "Multiboot", guest.segment[0].physical,
              guest.end, guest.entry, start);

@@ -30,9 +30,8 @@ struct mmap_entry {
     uint32_t type;
 } __attribute__((packed));
 
-#define KIB         1024u
-#define HIGH_MEMORY 0x100000u
-#define MMAP_REST   (sizeof(struct mmap_entry) - sizeof(uint32_t))
+#define KIB       1024u
+#define MMAP_REST (sizeof(struct mmap_entry) - sizeof(uint32_t))
 
 struct pv_boot pv_boot;
 
@@ -82,7 +81,7 @@ void pv_multiboot_read(uint32_t magic, uint32_t address)
         }
     } else if (information->flags & INFO_MEMORY) {
         add_region(0, (uint64_t)information->mem_lower * KIB, PV_REGION_RAM);
-        add_region(HIGH_MEMORY, HIGH_MEMORY + (uint64_t)information->mem_upper * KIB,
+        add_region(PV_HIGH_MEMORY, PV_HIGH_MEMORY + (uint64_t)information->mem_upper * KIB,
                    PV_REGION_RAM);
     } else {
         pv_refuse(PREVIRT_RAW_EXIT_BOOT, "the boot loader gives no memory map");

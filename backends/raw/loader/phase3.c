@@ -174,7 +174,8 @@ static void install_stub_table(const struct previrt_plan *plan, uint32_t stub_by
            previrt_plan_stub(plan, monitor->stubs, &stub) == PREVIRT_OK) {
         table[monitor->stubs++] = (struct pv_monitor_stub){
             (uint32_t)stub.address - monitor->stub_physical - monitor->link_offset,
-            stub.shared ? 0 : (uint32_t)stub.site, stub.transfer == PREVIRT_TRANSFER_CALL};
+            stub.shared ? 0 : (uint32_t)stub.site, (uint16_t)stub.length,
+            stub.transfer == PREVIRT_TRANSFER_CALL};
     }
 }
 

@@ -7,7 +7,6 @@
 /* Linux maps the first 896 MiB minus its vmalloc area at most (initrd_addr_max of its boot protocol
  * is 0x37ffffff); nothing of ours needs to lie higher. */
 #define PLACE_LIMIT 0x37000000u
-#define PLACE_FLOOR 0x100000u
 
 static struct place {
     uint32_t start, end;
@@ -67,13 +66,13 @@ uint32_t pv_place_find(uint32_t size, const char *owner)
 {
     uint32_t best = 0;
 
-    if (size > PLACE_LIMIT - PLACE_FLOOR)
+    if (size > PLACE_LIMIT - PV_HIGH_MEMORY)
         pv_refuse(PREVIRT_RAW_EXIT_MEMORY, "no memory for %u bytes (%s)", size, owner);
     size = (size + PAGE_SIZE - 1) & -PAGE_SIZE;
     for (uint32_t i = 0; i < pv_boot.regions; i++) {
         const struct pv_region *region = &pv_boot.region[i];
         uint64_t top = region->end < PLACE_LIMIT ? region->end : PLACE_LIMIT;
-        uint64_t floor = region->start > PLACE_FLOOR ? region->start : PLACE_FLOOR;
+        uint64_t floor = region->start > PV_HIGH_MEMORY ? region->start : PV_HIGH_MEMORY;
 
         top &= ~(uint64_t)(PAGE_SIZE - 1);
         if (region->type != PV_REGION_RAM)

@@ -214,8 +214,8 @@ slow:
     call pv_monitor_slow
     addl $8, %esp
     cmpl $PV_SLOW_SHIFTED, %eax
-    jne 3f
-    addl $4, %esp /* the frame has moved up over the stub's return address */
+    jb 3f
+    addl %eax, %esp /* what was between the frame and the interrupted code's own stack is gone */
     xorl %eax, %eax
 3:  popl %es
     popl %ds

@@ -5,7 +5,13 @@
 
 #include <previrt/raw.h>
 
-#define CALL_SIZE 5u /* call rel32: what reaches a stub */
+#define CALL_SIZE      5u /* call rel32: what reaches a stub */
+#define JUMP_SIZE      5u
+#define JUMP_OPCODE    0xe9
+#define RET_SIZE       1u
+#define RET_OPCODE     0xc3
+#define RET_IMM_SIZE   3u
+#define RET_IMM_OPCODE 0xc2
 /* Error codes that name a descriptor (SDM 3A 6.13) */
 #define ERROR_EXTERNAL    1u
 #define ERROR_IDT         2u
@@ -72,6 +78,14 @@ void pv_monitor_shadow(struct pv_monitor *monitor, uint32_t cs)
     monitor->shadow_idtr.limit = (uint16_t)limit;
 }
 
+/* Moves all from (frame) to (end) up by (words), over what stands at (end). */
+static int shift(struct frame *frame, uint32_t *end, uint32_t words)
+{
+    for (uint32_t *word = end - 1; word >= (uint32_t *)frame; word--)
+        word[words] = word[0];
+    return (int)(words * sizeof(uint32_t));
+}
+
 /*
  * #GP or #NP that names a gate: the guest may have written it since the shadow was made. If so the
  * gate is shadowed again, and int is tried again; an external interrupt, which the interrupt
@@ -81,7 +95,6 @@ static int refresh_gate(struct pv_monitor *monitor, struct frame *frame)
 {
     uint32_t error = frame->rest[0], index = error >> ERROR_INDEX_SHIFT;
     uint64_t old;
-    uint32_t *word;
 
     if (!(error & ERROR_IDT) || 8 * index + 7 > monitor->shadow_idtr.limit)
         return PV_SLOW_DELIVER;
@@ -94,24 +107,14 @@ static int refresh_gate(struct pv_monitor *monitor, struct frame *frame)
     if (index < PV_EXCEPTIONS)
         return PV_SLOW_DELIVER; /* its own error code, if it has one, is gone */
     frame->vector = index;
-    for (word = frame->rest; word > (uint32_t *)frame; word--)
-        word[0] = word[-1];
-    return PV_SLOW_SHIFTED;
+    return shift(frame, frame->rest, 1);
 }
 
-/*
- * A fault at (eip) inside the stub area, (offset) bytes into it. Its instruction has not executed:
- * the guest shall see the fault where its own instruction stood, with its own stack.
- */
-static int rewind(const struct pv_monitor *monitor, struct frame *frame, uint32_t *eip,
-                  uint32_t offset)
+static const struct pv_monitor_stub *find_stub(const struct pv_monitor *monitor, uint32_t offset)
 {
-    uint32_t stub_area = *eip - offset;
-    uint32_t alias = stub_area - monitor->stub_physical; /* 0, or the link offset */
     const struct pv_monitor_stub *stubs =
         (const struct pv_monitor_stub *)((uint32_t)monitor + monitor->at_stubs);
     uint32_t low = 0, high = monitor->stubs;
-    uint32_t *word;
 
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
@@ -121,19 +124,42 @@ static int rewind(const struct pv_monitor *monitor, struct frame *frame, uint32_
         else
             high = middle;
     }
-    if (low == high)
+    return low < high && offset - stubs[low].offset < stubs[low].length ? &stubs[low] : NULL;
+}
+
+/*
+ * The stub area was interrupted at (*eip), (offset) bytes into it. A fault has not executed the
+ * operation: the guest shall see it where its own instruction stood, with its own stack. Anything
+ * else arrives before the operation (the same), after it (then the stub's last instruction is left,
+ * and the guest sees what comes behind its own instruction), or, in the few stubs of several
+ * instructions, between: there it stays.
+ */
+static int leave_stub(const struct pv_monitor *monitor, struct frame *frame, uint32_t *eip,
+                      uint32_t offset, int fault)
+{
+    const struct pv_monitor_stub *stub = find_stub(monitor, offset);
+    uint32_t alias = *eip - offset - monitor->stub_physical; /* 0, or the link offset */
+    /* The CPU did not change stacks: behind EIP, CS and EFLAGS is what the stub had on its stack.
+     */
+    uint32_t return_address = eip[3], words = 1, left;
+    const uint8_t *code = (const uint8_t *)*eip;
+
+    if (!stub)
         return PV_SLOW_DELIVER;
-    /* EIP, CS, EFLAGS; the CPU did not change stacks, so the stub's return address is the next
-     * word. */
-    if (stubs[low].site)
-        *eip = stubs[low].site - monitor->link_offset + alias;
-    else
-        *eip = eip[3] - CALL_SIZE;
-    if (!stubs[low].call)
+    left = stub->length - (offset - stub->offset);
+    if (fault || offset == stub->offset) {
+        *eip = stub->site ? stub->site - monitor->link_offset + alias : return_address - CALL_SIZE;
+    } else if (stub->call && left == RET_SIZE && *code == RET_OPCODE) {
+        *eip = return_address;
+    } else if (stub->call && left == RET_IMM_SIZE && *code == RET_IMM_OPCODE) {
+        *eip = return_address;
+        words += *(const uint16_t *)(code + 1) / sizeof(uint32_t);
+    } else if (!stub->call && left == JUMP_SIZE && *code == JUMP_OPCODE) {
+        *eip += JUMP_SIZE + *(const uint32_t *)(code + 1);
+    } else {
         return PV_SLOW_DELIVER;
-    for (word = eip + 3; word > (uint32_t *)frame; word--)
-        word[0] = word[-1];
-    return PV_SLOW_SHIFTED;
+    }
+    return stub->call ? shift(frame, eip + 3, words) : PV_SLOW_DELIVER;
 }
 
 int pv_monitor_slow(struct pv_monitor *monitor, struct frame *frame)
@@ -141,23 +167,22 @@ int pv_monitor_slow(struct pv_monitor *monitor, struct frame *frame)
     uint32_t vector = frame->vector, has_error, *eip, offset;
     int result;
 
-    if (vector >= PV_EXCEPTIONS)
-        return PV_SLOW_DELIVER; /* an interrupt: the stub goes on when the guest returns to it */
     if (vector == PV_VECTOR_GP || vector == PV_VECTOR_NP) {
         result = refresh_gate(monitor, frame);
         if (result != PV_SLOW_DELIVER)
             return result;
     }
-    has_error = PV_ERROR_CODE_VECTORS >> vector & 1;
+    has_error = vector < PV_EXCEPTIONS && (PV_ERROR_CODE_VECTORS >> vector & 1);
     eip = frame->rest + has_error;
-    if ((eip[2] & PV_EFLAGS_VM) || (eip[1] & PV_SELECTOR_RPL) || !(PV_FAULT_VECTORS >> vector & 1))
+    if ((eip[2] & PV_EFLAGS_VM) || (eip[1] & PV_SELECTOR_RPL))
         return PV_SLOW_DELIVER;
     offset = *eip - monitor->stub_physical;
     if (offset >= monitor->stub_size)
         offset -= monitor->link_offset;
     if (offset >= monitor->stub_size)
         return PV_SLOW_DELIVER;
-    return rewind(monitor, frame, eip, offset);
+    return leave_stub(monitor, frame, eip, offset,
+                      vector < PV_EXCEPTIONS && (PV_FAULT_VECTORS >> vector & 1));
 }
 
 /* The guest's table has no gate that the monitor could go through. */

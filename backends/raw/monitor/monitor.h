@@ -66,7 +66,7 @@
 /* What pv_monitor_slow() wants done */
 #define PV_SLOW_DELIVER 0
 #define PV_SLOW_RETRY   1
-#define PV_SLOW_SHIFTED 2
+#define PV_SLOW_SHIFTED 4 /* or a multiple: the frame has moved up so many bytes */
 
 #ifndef __ASSEMBLER__
 #include <stddef.h>
@@ -98,7 +98,8 @@ struct pv_monitor {
 struct pv_monitor_stub {
     uint32_t offset; /* in the stub area */
     uint32_t site;   /* virtual address; 0: the return address tells */
-    uint32_t call;   /* the return address is on the stack */
+    uint16_t length;
+    uint16_t call; /* reached by a call: while it runs the return address is on top of the stack */
 };
 #endif
 

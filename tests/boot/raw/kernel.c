@@ -68,9 +68,13 @@ static uint32_t tss[26];
 
 /* What the last trap was; tests arm the rest. */
 volatile uint32_t seen_vector, seen_error, seen_eip, seen_esp, seen_eflags, seen_count;
-volatile uint32_t site, site_esp, resume, ticks, result, back_esp;
+volatile uint32_t site, site_esp, resume, ticks, tick_eip, result, back_esp;
 
 static unsigned failures, passes;
+
+/* A file rewritten offline has no monitor that takes faults in stubs back to their sites:
+ * `nofaults` on the command line leaves those tests out. */
+static int faults = 1;
 
 static inline void outb(uint16_t port, uint8_t value)
 {
@@ -149,6 +153,7 @@ void trap(struct frame *frame)
     seen_count++;
     if (frame->vector == VECTOR_IRQ0) {
         ticks++;
+        tick_eip = frame->eip;
         outb(PIC1, 0x20); /* end of interrupt */
         return;
     }
@@ -216,6 +221,13 @@ static void test_flags(void)
     verdict("popf sets IF", (value & (IF | ZF)) == (IF | ZF) && !(flags() & IF));
 }
 
+/* Behind the operation, before or after the NOPs that pad it (include/previrt/table.h: a room has
+ * 22 bytes at most). */
+static int behind_site(void)
+{
+    return seen_eip > site && seen_eip <= site + 22;
+}
+
 static void pit(unsigned mode, unsigned count)
 {
     outb(PIT_COMMAND, (uint8_t)(0x30 | mode << 1)); /* counter 0, low then high byte */
@@ -265,6 +277,30 @@ static void test_hlt(void)
         good &= ticks == before + 1;
     }
     verdict("hlt waits for the timer", good);
+
+    good = 1;
+    for (unsigned i = 0; i < 20; i++) {
+        uint32_t before = ticks;
+
+        pit(0, 20);
+        while (!irq0_pending())
+            ;
+        __asm__ volatile("pushl %0\nmovl $1f, site\n1: popf\nnop\ncli" : : "i"(IF | 2) : "memory");
+        seen_eip = tick_eip;
+        good &= ticks == before + 1 && behind_site();
+    }
+    verdict("an interrupt that popf lets in is seen behind it", good);
+    for (unsigned i = 0; i < 20; i++) {
+        uint32_t before = ticks;
+
+        pit(0, 20);
+        while (!irq0_pending())
+            ;
+        __asm__ volatile("movl $1f, site\n1: sti\nnop\ncli" : : : "memory");
+        seen_eip = tick_eip;
+        good &= ticks == before + 1 && behind_site();
+    }
+    verdict("an interrupt that sti lets in is seen behind it", good);
 }
 
 /* ---- port I/O ---- */
@@ -324,14 +360,13 @@ static void test_transfers(void)
     verdict("iret in ring 0", esp0 == esp1 && value == 0);
 
     seen_vector = 0;
-    __asm__ volatile("movl $1f, site\nmovl %%esp, site_esp\nint $0x60\n1:" : : : "memory");
-    verdict("int comes back",
-            seen_vector == VECTOR_SOFT && seen_eip == site && seen_esp == site_esp);
-    __asm__ volatile("movb $0x7f, %%al\nmovl $1f, site\naddb $1, %%al\ninto\n1:"
+    __asm__ volatile("movl $1f, site\nmovl %%esp, site_esp\n1: int $0x60" : : : "memory");
+    verdict("int comes back", seen_vector == VECTOR_SOFT && seen_esp == site_esp && behind_site());
+    __asm__ volatile("movb $0x7f, %%al\nmovl $1f, site\naddb $1, %%al\n1: into"
                      :
                      :
                      : "eax", "memory");
-    verdict("into traps on overflow", seen_vector == VECTOR_OF && seen_eip == site);
+    verdict("into traps on overflow", seen_vector == VECTOR_OF && behind_site());
     seen_vector = 0;
     __asm__ volatile("xorl %%eax, %%eax\ninto" : : : "eax", "memory");
     verdict("into does not trap without", seen_vector == 0);
@@ -650,8 +685,10 @@ static void test_storm(void)
         if (i % 64 == 0) {
             __asm__ volatile("int $0x60" : : : "memory");
             good &= seen_vector == VECTOR_SOFT;
-            FAULT("", "lldt %w0", "", "r"(BAD));
-            good &= faulted(VECTOR_GP, BAD);
+            if (faults) {
+                FAULT("", "lldt %w0", "", "r"(BAD));
+                good &= faulted(VECTOR_GP, BAD);
+            }
             __asm__ volatile("sti\nhlt");
         }
     }
@@ -660,11 +697,29 @@ static void test_storm(void)
             good && ticks - before > 1000);
 }
 
+/* Multiboot 3.3: flag and word of the command line */
+#define INFO_CMDLINE    4
+#define INFO_CMDLINE_AT 4
+
+static int has_word(const char *line, const char *word)
+{
+    for (; *line; line++) {
+        unsigned i = 0;
+
+        while (word[i] && line[i] == word[i])
+            i++;
+        if (!word[i])
+            return 1;
+    }
+    return 0;
+}
+
 void kernel_main(uint32_t magic, uint32_t information)
 {
     struct pointer pointer = {sizeof(gdt) - 1, (uint32_t)gdt};
 
-    (void)information;
+    if (*(uint32_t *)information & INFO_CMDLINE)
+        faults = !has_word(((const char **)information)[INFO_CMDLINE_AT], "nofaults");
     gdt[KERNEL_CS / 8] = descriptor(0, 0xfffff, 0xc09b00);
     gdt[KERNEL_DS / 8] = descriptor(0, 0xfffff, 0xc09300);
     gdt[USER_CS / 8] = descriptor(0, 0xfffff, 0xc0fb00);
@@ -715,7 +770,8 @@ void kernel_main(uint32_t magic, uint32_t information)
     test_segments();
     test_tables();
     test_registers();
-    test_faults();
+    if (faults)
+        test_faults();
     test_storm();
 
     print(failures ? "raw-kernel: failed\r\n" : "raw-kernel: passed\r\n");
