@@ -23,7 +23,7 @@ packages_build=(build-essential meson ninja-build pkg-config libelf-dev libzydis
 packages_guest=(linux-source-6.1 xz-utils bc bison flex cpio libssl-dev qemu-system-x86 ca-certificates
     libc6-dev-i386 lib32gcc-12-dev jq)
 # ... and that ./check wants on top.
-packages_check=(clang clang-format llvm mandoc shellcheck git)
+packages_check=(clang libclang-rt-14-dev clang-format llvm mandoc shellcheck git)
 
 die()
 {
