@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * osbench: what a kernel's sensitive instructions cost a program. Runs in a guest, as /bin/osbench SCALE; SCALE divides
- * the repetitions. One line for each operation:
+ * osbench: what a kernel's sensitive instructions cost a program. Runs in a guest, as /bin/osbench
+ * SCALE; SCALE divides the repetitions. One line for each operation:
  *
  *   osbench NAME TICKS NANOSECONDS
  *
- * both per operation, each the median of several rounds. Ticks are the time-stamp counter: host time under
- * QEMU's translator, executed instructions under -icount shift=0 (then they repeat exactly).
+ * both per operation, each the median of several rounds. Ticks are the time-stamp counter: host
+ * time under QEMU's translator, executed instructions under -icount shift=0 (then they repeat
+ * exactly).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -54,7 +55,8 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* The system call by the gate that every IA32 kernel has, without the C library's choice of entry. */
+/* The system call by the gate that every IA32 kernel has, without the C library's choice of entry.
+ */
 static void null_call(void)
 {
     long result;

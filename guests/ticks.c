@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * ticks: prints the time-stamp counter in decimal. Under QEMU's -icount shift=0 that is the number of instructions
- * that the machine has executed. No C library, so that it builds with any compiler that has -m32.
+ * ticks: prints the time-stamp counter in decimal. Under QEMU's -icount shift=0 that is the number
+ * of instructions that the machine has executed. No C library, so that it builds with any compiler
+ * that has -m32.
  */
 
 /* Linux' IA32 system-call numbers (arch/x86/entry/syscalls/syscall_32.tbl). */

@@ -2,9 +2,10 @@
 /*
  * Statuses, common types and the macro that exports a symbol.
  *
- * Every function of libprevirt that can fail returns an int: PREVIRT_OK (0) or a positive value where it
- * says so, or one of the negative statuses below. The library never prints, exits or aborts. Nothing in
- * it is global: two threads may use it at once as long as they do not share an object.
+ * Every function of libprevirt that can fail returns an int: PREVIRT_OK (0) or a positive value
+ * where it says so, or one of the negative statuses below. The library never prints, exits or
+ * aborts. Nothing in it is global: two threads may use it at once as long as they do not share an
+ * object.
  */
 #ifndef PREVIRT_STATUS_H
 #define PREVIRT_STATUS_H

@@ -28,14 +28,21 @@
 static const struct previrt_ia32_op_info ops[PREVIRT_IA32_OP_LIMIT] = {
 #define PREVIRT_IA32_OP(number, ID, name, MNEMONIC, trap, policy, room, feature, reads, writes,    \
                         source)                                                                    \
-    [number] = {name, source, reads, writes, feature, number, PREVIRT_TRAP_##trap,                 \
-                PREVIRT_POLICY_##policy, room},
+    [number] = {name,                                                                              \
+                source,                                                                            \
+                reads,                                                                             \
+                writes,                                                                            \
+                feature,                                                                           \
+                number,                                                                            \
+                PREVIRT_TRAP_##trap,                                                               \
+                PREVIRT_POLICY_##policy,                                                           \
+                room},
 #include <previrt/ia32_ops.def>
 };
 
 static const struct previrt_ia32_form_info forms[PREVIRT_IA32_FORM_LIMIT] = {
 #define PREVIRT_IA32_FORM(number, OP, ID, mandatory, opcode, length, layout, extension, width)     \
-    [number] = {number,  PREVIRT_IA32_##OP,        mandatory, length,                              \
+    [number] = {number,   PREVIRT_IA32_##OP,       mandatory, length,                              \
                 {opcode}, PREVIRT_LAYOUT_##layout, extension, width},
 #include <previrt/ia32_ops.def>
 };
