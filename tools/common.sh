@@ -81,10 +81,13 @@ with_progress()
     local log=$1 describe=$2 command_pid status=0 step=0 interval=2 period=15
     shift 2
     mkdir -p "$(dirname "$log")"
+    # A process group of its own, so that an interrupt ends all of it and not only its first process.
+    set -m
     "$@" >"$log" 2>&1 </dev/null &
     command_pid=$!
+    set +m
     # shellcheck disable=SC2064 # the process of this call
-    trap "kill $command_pid 2>/dev/null; wait $command_pid 2>/dev/null; exit 130" INT TERM
+    trap "kill -- -$command_pid 2>/dev/null; wait $command_pid 2>/dev/null; exit 130" INT TERM
     while kill -0 "$command_pid" 2>/dev/null; do
         if [ -t 1 ]; then
             printf '\r\033[K  %s' "$("$describe" "$log")"
