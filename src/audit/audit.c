@@ -113,7 +113,8 @@ static int read_table(struct audit *audit)
         if (status)
             return status;
     }
-    qsort(audit->records, audit->record_count, sizeof(*audit->records), compare_records);
+    if (audit->record_count)
+        qsort(audit->records, audit->record_count, sizeof(*audit->records), compare_records);
     audit->public.records = audit->record_count;
     return PREVIRT_OK;
 }

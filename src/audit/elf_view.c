@@ -112,7 +112,8 @@ static int read_sections(struct pv_elf *elf, uint64_t table, uint64_t count, uin
     return PREVIRT_OK;
 }
 
-/* Functions first, then objects, then labels; global ones and those that are no marks of the linker script
+/* Functions first, then objects, then labels; global ones and those that are no marks of the linker
+ * script
  * (_stext) first. Lower is better. */
 static int rank(const struct pv_symbol *symbol)
 {

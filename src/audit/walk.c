@@ -518,7 +518,8 @@ int pv_walk_run(struct pv_walk *walk, const struct pv_elf *elf, unsigned bits)
     for (size_t i = 0; i < walk->code_count; i++)
         walk->code_bytes += walk->codes[i].section->size;
     walk->code_bytes -= walk->data_bytes + walk->filler_bytes + walk->undecided_bytes;
-    qsort(walk->sites, walk->site_count, sizeof(*walk->sites), compare_sites);
+    if (walk->site_count)
+        qsort(walk->sites, walk->site_count, sizeof(*walk->sites), compare_sites);
     return PREVIRT_OK;
 }
 
