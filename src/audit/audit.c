@@ -16,7 +16,7 @@
 
 struct audit {
     struct previrt_audit public; /* first: previrt_audit_free() gets its address */
-    struct pv_elf elf;
+    struct pv_view elf;
     struct pv_walk walk;
     struct pv_file file;
     const struct previrt_rules *rules;
@@ -56,7 +56,8 @@ static const uint8_t *text_at(void *context, uint64_t address, size_t length)
     return code->bytes + (address - code->section->address);
 }
 
-static int read_notes(struct audit *audit, const struct pv_section *section, const uint8_t *notes)
+static int read_notes(struct audit *audit, const struct pv_view_section *section,
+                      const uint8_t *notes)
 {
     struct previrt_table_cursor cursor;
     struct previrt_site site;
@@ -99,13 +100,13 @@ static int compare_records(const void *a, const void *b)
 static int read_table(struct audit *audit)
 {
     for (size_t i = 1; i < audit->elf.section_count; i++) {
-        const struct pv_section *section = &audit->elf.sections[i];
+        const struct pv_view_section *section = &audit->elf.sections[i];
         uint8_t *notes;
         int status;
 
         if (section->type != SHT_NOTE || !(section->flags & SHF_ALLOC) || !section->size)
             continue;
-        status = pv_elf_relocated(&audit->elf, section, &notes);
+        status = pv_view_relocated(&audit->elf, section, &notes);
         if (status)
             return status;
         status = read_notes(audit, section, notes);
@@ -129,8 +130,8 @@ struct place {
 /* How an address is reported: an object's sections have no addresses, so there it is the offset. */
 static struct place place_of(const struct audit *audit, uint64_t address)
 {
-    const struct pv_section *section = pv_elf_section_at(&audit->elf, address);
-    const struct pv_symbol *symbol = section ? pv_elf_symbol_at(&audit->elf, address) : NULL;
+    const struct pv_view_section *section = pv_view_section_at(&audit->elf, address);
+    const struct pv_view_symbol *symbol = section ? pv_view_symbol_at(&audit->elf, address) : NULL;
     struct place place = {.address = address};
 
     if (section) {
@@ -457,7 +458,7 @@ static void sum_up(struct audit *audit)
 
 static int run(struct audit *audit, const void *file, size_t size, unsigned bits)
 {
-    int status = pv_elf_open(&audit->elf, file, size);
+    int status = pv_view_open(&audit->elf, file, size);
 
     if (!status)
         status = pv_walk_run(&audit->walk, &audit->elf, bits);
@@ -552,7 +553,7 @@ void previrt_audit_free(const struct previrt_audit *public)
     if (!audit)
         return;
     pv_walk_free(&audit->walk);
-    pv_elf_close(&audit->elf);
+    pv_view_close(&audit->elf);
     pv_file_close(&audit->file);
     free(audit->sites);
     free(audit->strays);

@@ -10,19 +10,19 @@
 #define OBJECT_BASE  0x40000000 /* unlike any small constant */
 #define OBJECT_ALIGN 0x100
 
-static bool inside(const struct pv_elf *elf, uint64_t offset, uint64_t size)
+static bool inside(const struct pv_view *elf, uint64_t offset, uint64_t size)
 {
     return offset <= elf->file_size && size <= elf->file_size - offset;
 }
 
-bool pv_section_is_code(const struct pv_section *section)
+bool pv_view_is_code(const struct pv_view_section *section)
 {
     return section->data && section->size && (section->flags & SHF_EXECINSTR) &&
            (section->flags & SHF_ALLOC) && section->type != SHT_NOBITS;
 }
 
 /* A string of the string table (table), "" if it is not one. */
-static const char *string_at(const struct pv_section *table, uint64_t offset)
+static const char *string_at(const struct pv_view_section *table, uint64_t offset)
 {
     if (!table || !table->data || offset >= table->size ||
         !memchr(table->data + offset, 0, (size_t)(table->size - offset)))
@@ -30,7 +30,7 @@ static const char *string_at(const struct pv_section *table, uint64_t offset)
     return (const char *)table->data + offset;
 }
 
-static void read_section(const struct pv_elf *elf, const uint8_t *at, Elf64_Shdr *header)
+static void read_section(const struct pv_view *elf, const uint8_t *at, Elf64_Shdr *header)
 {
     Elf32_Shdr narrow;
 
@@ -51,7 +51,7 @@ static void read_section(const struct pv_elf *elf, const uint8_t *at, Elf64_Shdr
     header->sh_entsize = narrow.sh_entsize;
 }
 
-static int read_sections(struct pv_elf *elf, uint64_t table, uint64_t count, uint64_t names)
+static int read_sections(struct pv_view *elf, uint64_t table, uint64_t count, uint64_t names)
 {
     size_t size = elf->class64 ? sizeof(Elf64_Shdr) : sizeof(Elf32_Shdr);
     uint64_t next_address = OBJECT_BASE, code = 0;
@@ -73,7 +73,7 @@ static int read_sections(struct pv_elf *elf, uint64_t table, uint64_t count, uin
     elf->section_count = (size_t)count;
 
     for (size_t i = 1; i < count; i++) {
-        struct pv_section *section = &elf->sections[i];
+        struct pv_view_section *section = &elf->sections[i];
 
         read_section(elf, elf->file + table + i * size, &header);
         section->name = "";
@@ -97,7 +97,7 @@ static int read_sections(struct pv_elf *elf, uint64_t table, uint64_t count, uin
         } else if (section->address + section->size < section->address) {
             return PREVIRT_E_MALFORMED;
         }
-        if (pv_section_is_code(section))
+        if (pv_view_is_code(section))
             code += section->size;
         /* sections that share their bytes would make a small file a long job */
         if (code > elf->file_size)
@@ -115,7 +115,7 @@ static int read_sections(struct pv_elf *elf, uint64_t table, uint64_t count, uin
 /* Functions first, then objects, then labels; global ones and those that are no marks of the linker
  * script
  * (_stext) first. Lower is better. */
-static int rank(const struct pv_symbol *symbol)
+static int rank(const struct pv_view_symbol *symbol)
 {
     int by_type = symbol->type == STT_FUNC ? 0 : symbol->type == STT_OBJECT ? 4 : 8;
 
@@ -124,7 +124,7 @@ static int rank(const struct pv_symbol *symbol)
 
 static int compare_symbols(const void *a, const void *b)
 {
-    const struct pv_symbol *left = a, *right = b;
+    const struct pv_view_symbol *left = a, *right = b;
 
     if (left->address != right->address)
         return left->address < right->address ? -1 : 1;
@@ -140,8 +140,8 @@ struct raw_symbol {
     uint64_t value, size;
 };
 
-static bool read_symbol(const struct pv_elf *elf, const struct pv_section *table, uint64_t index,
-                        struct raw_symbol *out)
+static bool read_symbol(const struct pv_view *elf, const struct pv_view_section *table,
+                        uint64_t index, struct raw_symbol *out)
 {
     if (elf->class64) {
         Elf64_Sym symbol;
@@ -162,7 +162,7 @@ static bool read_symbol(const struct pv_elf *elf, const struct pv_section *table
     }
     if (out->section == SHN_XINDEX) {
         for (size_t i = 1; i < elf->section_count; i++) {
-            const struct pv_section *extended = &elf->sections[i];
+            const struct pv_view_section *extended = &elf->sections[i];
 
             if (extended->type == SHT_SYMTAB_SHNDX && extended->data &&
                 extended->link < elf->section_count && &elf->sections[extended->link] == table &&
@@ -178,9 +178,9 @@ static bool read_symbol(const struct pv_elf *elf, const struct pv_section *table
     return true;
 }
 
-static int read_symbols(struct pv_elf *elf)
+static int read_symbols(struct pv_view *elf)
 {
-    const struct pv_section *table, *names;
+    const struct pv_view_section *table, *names;
     uint64_t count;
 
     for (size_t i = 1; i < elf->section_count && !elf->symbol_table; i++)
@@ -195,8 +195,8 @@ static int read_symbols(struct pv_elf *elf)
     if (!elf->symbols)
         return PREVIRT_E_MEMORY;
     for (uint64_t i = 1; i < count; i++) {
-        struct pv_symbol *symbol = &elf->symbols[elf->symbol_count];
-        const struct pv_section *section;
+        struct pv_view_symbol *symbol = &elf->symbols[elf->symbol_count];
+        const struct pv_view_section *section;
         struct raw_symbol raw;
         unsigned type;
 
@@ -204,7 +204,7 @@ static int read_symbols(struct pv_elf *elf)
             continue;
         section = &elf->sections[raw.section];
         type = ELF32_ST_TYPE(raw.info);
-        if (!pv_section_is_code(section) ||
+        if (!pv_view_is_code(section) ||
             (type != STT_NOTYPE && type != STT_FUNC && type != STT_OBJECT && type != STT_GNU_IFUNC))
             continue;
         symbol->name = string_at(names, raw.name);
@@ -229,7 +229,7 @@ static int read_symbols(struct pv_elf *elf)
     return PREVIRT_OK;
 }
 
-int pv_elf_open(struct pv_elf *elf, const void *file, size_t size)
+int pv_view_open(struct pv_view *elf, const void *file, size_t size)
 {
     uint64_t table, count, names, header_size;
     int status;
@@ -281,11 +281,11 @@ int pv_elf_open(struct pv_elf *elf, const void *file, size_t size)
     if (!status)
         status = read_symbols(elf);
     if (status)
-        pv_elf_close(elf);
+        pv_view_close(elf);
     return status;
 }
 
-void pv_elf_close(struct pv_elf *elf)
+void pv_view_close(struct pv_view *elf)
 {
     free(elf->sections);
     free(elf->symbols);
@@ -294,10 +294,10 @@ void pv_elf_close(struct pv_elf *elf)
     elf->section_count = elf->symbol_count = 0;
 }
 
-const struct pv_section *pv_elf_section_at(const struct pv_elf *elf, uint64_t address)
+const struct pv_view_section *pv_view_section_at(const struct pv_view *elf, uint64_t address)
 {
     for (size_t i = 1; i < elf->section_count; i++) {
-        const struct pv_section *section = &elf->sections[i];
+        const struct pv_view_section *section = &elf->sections[i];
 
         if ((section->flags & SHF_ALLOC) && address >= section->address &&
             address - section->address < section->size && section->data)
@@ -306,7 +306,7 @@ const struct pv_section *pv_elf_section_at(const struct pv_elf *elf, uint64_t ad
     return NULL;
 }
 
-const struct pv_section *pv_elf_section_named(const struct pv_elf *elf, const char *name)
+const struct pv_view_section *pv_view_section_named(const struct pv_view *elf, const char *name)
 {
     for (size_t i = 1; i < elf->section_count; i++)
         if (strcmp(elf->sections[i].name, name) == 0)
@@ -314,11 +314,11 @@ const struct pv_section *pv_elf_section_named(const struct pv_elf *elf, const ch
     return NULL;
 }
 
-const struct pv_symbol *pv_elf_symbol_at(const struct pv_elf *elf, uint64_t address)
+const struct pv_view_symbol *pv_view_symbol_at(const struct pv_view *elf, uint64_t address)
 {
     const size_t look_back = 64; /* labels inside a function before the function's own symbol */
     size_t low = 0, high = elf->symbol_count;
-    const struct pv_symbol *best = NULL;
+    const struct pv_view_symbol *best = NULL;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -330,12 +330,12 @@ const struct pv_symbol *pv_elf_symbol_at(const struct pv_elf *elf, uint64_t addr
     }
     /* low is the first symbol behind (address) */
     for (size_t i = low, steps = 0; i-- > 0 && steps < look_back; steps++) {
-        const struct pv_symbol *symbol = &elf->symbols[i];
+        const struct pv_view_symbol *symbol = &elf->symbols[i];
 
         if (symbol->type == STT_FUNC && address - symbol->address < symbol->size)
             return symbol;
         if (!best || symbol->address == best->address) {
-            const struct pv_section *section = &elf->sections[symbol->section];
+            const struct pv_view_section *section = &elf->sections[symbol->section];
 
             if (address - section->address < section->size)
                 best = symbol;
@@ -354,15 +354,15 @@ struct relocation {
     bool explicit_addend;
 };
 
-static size_t relocation_size(const struct pv_elf *elf, const struct pv_section *table)
+static size_t relocation_size(const struct pv_view *elf, const struct pv_view_section *table)
 {
     if (table->type == SHT_RELA)
         return elf->class64 ? sizeof(Elf64_Rela) : sizeof(Elf32_Rela);
     return elf->class64 ? sizeof(Elf64_Rel) : sizeof(Elf32_Rel);
 }
 
-static struct relocation read_relocation(const struct pv_elf *elf, const struct pv_section *table,
-                                         uint64_t index)
+static struct relocation read_relocation(const struct pv_view *elf,
+                                         const struct pv_view_section *table, uint64_t index)
 {
     const uint8_t *at = table->data + index * relocation_size(elf, table);
     struct relocation out = {.explicit_addend = table->type == SHT_RELA};
@@ -387,14 +387,15 @@ static struct relocation read_relocation(const struct pv_elf *elf, const struct 
     return out;
 }
 
-static bool relocates(const struct pv_elf *elf, const struct pv_section *table,
-                      const struct pv_section *section)
+static bool relocates(const struct pv_view *elf, const struct pv_view_section *table,
+                      const struct pv_view_section *section)
 {
     return (table->type == SHT_REL || table->type == SHT_RELA) && table->data &&
            table->info < elf->section_count && &elf->sections[table->info] == section;
 }
 
-int pv_elf_relocated(const struct pv_elf *elf, const struct pv_section *section, uint8_t **data)
+int pv_view_relocated(const struct pv_view *elf, const struct pv_view_section *section,
+                      uint8_t **data)
 {
     uint8_t *copy = malloc((size_t)section->size + 1);
 
@@ -408,13 +409,13 @@ int pv_elf_relocated(const struct pv_elf *elf, const struct pv_section *section,
     if (elf->type != ET_REL)
         return PREVIRT_OK;
     for (size_t i = 1; i < elf->section_count; i++) {
-        const struct pv_section *table = &elf->sections[i];
+        const struct pv_view_section *table = &elf->sections[i];
 
         if (!relocates(elf, table, section))
             continue;
         for (uint64_t r = 0; r < table->size / relocation_size(elf, table); r++) {
             struct relocation relocation = read_relocation(elf, table, r);
-            const struct pv_section *symbols =
+            const struct pv_view_section *symbols =
                 table->link < elf->section_count ? &elf->sections[table->link] : NULL;
             uint64_t value = 0;
             struct raw_symbol symbol;

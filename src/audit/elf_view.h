@@ -14,7 +14,7 @@
 
 #include <previrt/status.h>
 
-struct pv_section {
+struct pv_view_section {
     const char *name;    /* "" if it has none */
     const uint8_t *data; /* NULL: not in the file (SHT_NOBITS) */
     uint64_t
@@ -26,53 +26,55 @@ struct pv_section {
     uint64_t entry_size;
 };
 
-struct pv_symbol {
+struct pv_view_symbol {
     const char *name;
-    uint64_t address; /* in the address space of pv_section */
+    uint64_t address; /* in the address space of pv_view_section */
     uint64_t size;
     uint32_t section;
     uint8_t type; /* STT_* */
     bool global;
 };
 
-struct pv_elf {
+struct pv_view {
     const uint8_t *file;
     size_t file_size;
     uint16_t machine;
     uint16_t type;
     unsigned bits; /* of the code: 32 or 64 */
     bool class64;
-    struct pv_section *sections;
+    struct pv_view_section *sections;
     size_t section_count;
-    struct pv_symbol *symbols; /* of executable sections, sorted by address, the best name first */
+    struct pv_view_symbol
+        *symbols; /* of executable sections, sorted by address, the best name first */
     size_t symbol_count;
     size_t symbol_table; /* index of the SHT_SYMTAB section, 0: stripped */
 };
 
 /*
  * Opens the file at (file), which must stay. PREVIRT_OK, E_NOT_ELF, E_ARCH (elf->machine is set:
- * not x86), E_MALFORMED, E_TRUNCATED, E_MEMORY. pv_elf_close() after success only.
+ * not x86), E_MALFORMED, E_TRUNCATED, E_MEMORY. pv_view_close() after success only.
  */
-int pv_elf_open(struct pv_elf *elf, const void *file, size_t size);
-void pv_elf_close(struct pv_elf *elf);
+int pv_view_open(struct pv_view *elf, const void *file, size_t size);
+void pv_view_close(struct pv_view *elf);
 
 /* Whether (section) holds code that is in the file. */
-bool pv_section_is_code(const struct pv_section *section);
+bool pv_view_is_code(const struct pv_view_section *section);
 
 /* The section that holds (address), allocated ones only; NULL: none. */
-const struct pv_section *pv_elf_section_at(const struct pv_elf *elf, uint64_t address);
+const struct pv_view_section *pv_view_section_at(const struct pv_view *elf, uint64_t address);
 
 /* The first section called (name), NULL: none. */
-const struct pv_section *pv_elf_section_named(const struct pv_elf *elf, const char *name);
+const struct pv_view_section *pv_view_section_named(const struct pv_view *elf, const char *name);
 
 /* The symbol that (address) is said to be in: the function around it, or the closest label before
  * it; or NULL. */
-const struct pv_symbol *pv_elf_symbol_at(const struct pv_elf *elf, uint64_t address);
+const struct pv_view_symbol *pv_view_symbol_at(const struct pv_view *elf, uint64_t address);
 
 /*
  * The bytes of (section) with the 32-bit relocations of an object file applied (an image's as they
  * are). To be freed. PREVIRT_OK, E_MEMORY, E_MALFORMED.
  */
-int pv_elf_relocated(const struct pv_elf *elf, const struct pv_section *section, uint8_t **data);
+int pv_view_relocated(const struct pv_view *elf, const struct pv_view_section *section,
+                      uint8_t **data);
 
 #endif

@@ -26,7 +26,7 @@ static uint16_t half_at(const uint8_t *at)
 }
 
 /* A 32-bit offset from its own address. */
-static uint64_t relative(const struct pv_walk *walk, const struct pv_section *section,
+static uint64_t relative(const struct pv_walk *walk, const struct pv_view_section *section,
                          const uint8_t *data, uint64_t offset)
 {
     uint64_t value = section->address + offset + (uint64_t)(int64_t)(int32_t)word_at(data + offset);
@@ -47,7 +47,7 @@ static const struct alternative_shape alternative_shapes[] = {
     {13, 8, 0, 10, 11},  /* 4.1 to 5.15: cpuid, lengths, padlen */
 };
 
-static bool read_alternative(const struct pv_walk *walk, const struct pv_section *section,
+static bool read_alternative(const struct pv_walk *walk, const struct pv_view_section *section,
                              const uint8_t *data, uint64_t offset,
                              const struct alternative_shape *shape, struct pv_alternative *out)
 {
@@ -76,13 +76,13 @@ static bool read_alternative(const struct pv_walk *walk, const struct pv_section
 
 static int read_alternatives(struct pv_walk *walk, void (*hint)(struct pv_walk *, uint64_t))
 {
-    const struct pv_section *section = pv_elf_section_named(walk->elf, ".altinstructions");
+    const struct pv_view_section *section = pv_view_section_named(walk->elf, ".altinstructions");
     uint8_t *data;
     int status;
 
     if (!section || !section->data || !section->size)
         return PREVIRT_OK;
-    status = pv_elf_relocated(walk->elf, section, &data);
+    status = pv_view_relocated(walk->elf, section, &data);
     if (status)
         return status;
     for (size_t s = 0; s < sizeof(alternative_shapes) / sizeof(alternative_shapes[0]); s++) {
@@ -142,7 +142,7 @@ struct shape {
     bool is_relative; /* to themselves */
 };
 
-static uint64_t address_at(const struct pv_walk *walk, const struct pv_section *section,
+static uint64_t address_at(const struct pv_walk *walk, const struct pv_view_section *section,
                            const uint8_t *data, uint64_t offset, bool is_relative)
 {
     return is_relative ? relative(walk, section, data, offset) : word_at(data + offset);
@@ -152,13 +152,13 @@ static int read_addresses(struct pv_walk *walk, const char *name, const struct s
                           size_t shape_count, bool (*is_good)(const struct pv_walk *, uint64_t),
                           void (*hint)(struct pv_walk *, uint64_t), size_t *found)
 {
-    const struct pv_section *section = pv_elf_section_named(walk->elf, name);
+    const struct pv_view_section *section = pv_view_section_named(walk->elf, name);
     uint8_t *data;
     int status;
 
     if (!section || !section->data || !section->size)
         return PREVIRT_OK;
-    status = pv_elf_relocated(walk->elf, section, &data);
+    status = pv_view_relocated(walk->elf, section, &data);
     if (status)
         return status;
     for (size_t s = 0; s < shape_count; s++) {

@@ -10,13 +10,13 @@
 #include "audit/file.h"
 #include "audit/walk.h"
 
-static int report_sites(const struct pv_elf *elf, const struct pv_walk *walk,
+static int report_sites(const struct pv_view *elf, const struct pv_walk *walk,
                         const struct previrt_scan_options *options)
 {
     for (size_t i = 0; i < walk->site_count; i++) {
         const struct pv_found *found = &walk->sites[i];
         const struct pv_code *code = &walk->codes[found->code];
-        const struct pv_symbol *symbol = pv_elf_symbol_at(elf, found->address);
+        const struct pv_view_symbol *symbol = pv_view_symbol_at(elf, found->address);
         uint64_t offset = found->address - code->section->address;
         struct previrt_scan_site site = {
             .section = code->section->name,
@@ -40,8 +40,8 @@ static int scan_elf(const void *file, size_t size, const char *member,
                     const struct previrt_scan_options *options, struct previrt_scan_result *result)
 {
     struct pv_walk walk;
-    struct pv_elf elf;
-    int status = pv_elf_open(&elf, file, size);
+    struct pv_view elf;
+    int status = pv_view_open(&elf, file, size);
 
     result->machine = elf.machine;
     if (status)
@@ -67,7 +67,7 @@ static int scan_elf(const void *file, size_t size, const char *member,
         status = report_sites(&elf, &walk, options);
     pv_walk_free(&walk);
 out:
-    pv_elf_close(&elf);
+    pv_view_close(&elf);
     return status;
 }
 

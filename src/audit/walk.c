@@ -113,8 +113,8 @@ static int add_undecided(struct pv_walk *walk, size_t code, uint64_t from, uint6
 static void mark_symbols(struct pv_walk *walk)
 {
     for (size_t i = 0; i < walk->elf->symbol_count; i++) {
-        const struct pv_symbol *symbol = &walk->elf->symbols[i];
-        const struct pv_section *section = &walk->elf->sections[symbol->section];
+        const struct pv_view_symbol *symbol = &walk->elf->symbols[i];
+        const struct pv_view_section *section = &walk->elf->sections[symbol->section];
         const struct pv_code *found = pv_walk_code_at(walk, symbol->address);
         struct pv_code *code;
         uint64_t offset;
@@ -261,13 +261,13 @@ static struct flow flow_of(const struct pv_walk *walk, const uint8_t *bytes, uns
     return flow;
 }
 
-/* Offset of the next byte behind (at) with one of (bits), or the section's size. */
-static uint64_t next_mark(const struct pv_code *code, uint64_t at, uint8_t bits)
+/* Offset of the next byte behind (at), before (limit), with one of (bits), or (limit). */
+static uint64_t next_mark(const struct pv_code *code, uint64_t at, uint64_t limit, uint8_t bits)
 {
-    for (at++; at < code->section->size; at++)
+    for (at++; at < limit; at++)
         if (code->marks[at] & bits)
             return at;
-    return code->section->size;
+    return limit;
 }
 
 /* Takes back what was decoded in [from, to). */
@@ -347,14 +347,14 @@ static int sweep(struct pv_walk *walk, size_t index)
             continue;
         }
         if (pv_ia32_next(&walk->decoder, code->bytes + at, (size_t)(size - at), &class)) {
-            end = code->labelled ? next_mark(code, at, MARK_SYNC | MARK_DATA) : at + 1;
+            end = code->labelled ? next_mark(code, at, size, MARK_SYNC | MARK_DATA) : at + 1;
             forget(walk, index, known, at);
             status = add_undecided(walk, index, known, end, PV_NOT_CODE);
             at = known = end;
             continue;
         }
         next = at + class.length;
-        end = next_mark(code, at, MARK_ENTRY | MARK_DATA);
+        end = next_mark(code, at, next, MARK_ENTRY | MARK_DATA);
         if (end < next) {
             forget(walk, index, known, at);
             status = add_undecided(walk, index, known, end, PV_OUT_OF_SYNC);
@@ -458,7 +458,7 @@ static int compare_codes(const void *a, const void *b)
 
 static int open_codes(struct pv_walk *walk)
 {
-    const struct pv_elf *elf = walk->elf;
+    const struct pv_view *elf = walk->elf;
 
     walk->codes = calloc(elf->section_count + 1, sizeof(*walk->codes));
     if (!walk->codes)
@@ -466,7 +466,7 @@ static int open_codes(struct pv_walk *walk)
     for (size_t i = 1; i < elf->section_count; i++) {
         struct pv_code *code = &walk->codes[walk->code_count];
 
-        if (!pv_section_is_code(&elf->sections[i]))
+        if (!pv_view_is_code(&elf->sections[i]))
             continue;
         walk->code_count++;
         code->section = &elf->sections[i];
@@ -475,7 +475,7 @@ static int open_codes(struct pv_walk *walk)
         if (!code->marks)
             return PREVIRT_E_MEMORY;
         if (elf->type == ET_REL) {
-            int status = pv_elf_relocated(elf, code->section, &code->copy);
+            int status = pv_view_relocated(elf, code->section, &code->copy);
 
             if (status)
                 return status;
@@ -490,7 +490,7 @@ static int open_codes(struct pv_walk *walk)
     return PREVIRT_OK;
 }
 
-int pv_walk_run(struct pv_walk *walk, const struct pv_elf *elf, unsigned bits)
+int pv_walk_run(struct pv_walk *walk, const struct pv_view *elf, unsigned bits)
 {
     int status;
 

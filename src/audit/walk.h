@@ -36,7 +36,7 @@ struct pv_alternative {
 };
 
 struct pv_code {
-    const struct pv_section *section;
+    const struct pv_view_section *section;
     const uint8_t *bytes; /* relocated */
     uint8_t *copy;        /* to be freed, or NULL */
     uint8_t *marks;       /* one a byte, in walk.c */
@@ -44,7 +44,7 @@ struct pv_code {
 };
 
 struct pv_walk {
-    const struct pv_elf *elf;
+    const struct pv_view *elf;
     struct pv_ia32_decoder decoder;
     struct pv_code *codes; /* sorted by address */
     size_t code_count;
@@ -62,7 +62,7 @@ struct pv_walk {
 
 /* Walks (elf) as (bits)-bit code, 0: as its machine says. PREVIRT_OK, E_MEMORY, E_MALFORMED,
  * E_INVALID. */
-int pv_walk_run(struct pv_walk *walk, const struct pv_elf *elf, unsigned bits);
+int pv_walk_run(struct pv_walk *walk, const struct pv_view *elf, unsigned bits);
 void pv_walk_free(struct pv_walk *walk);
 
 /* The code section that holds (address), or NULL. */

@@ -112,8 +112,8 @@ static void assemble(const char *source, const char *notes, int link)
 
 static const uint8_t *text_of(void *context, uint64_t address, size_t length)
 {
-    const struct pv_elf *elf = context;
-    const struct pv_section *section = pv_elf_section_at(elf, address);
+    const struct pv_view *elf = context;
+    const struct pv_view_section *section = pv_view_section_at(elf, address);
 
     if (!section || length > section->size - (address - section->address))
         return NULL;
@@ -129,14 +129,14 @@ static struct image build(const char *source, int omit, int object)
     struct previrt_site sites[64];
     size_t count = 0, size;
     struct image image;
-    struct pv_elf elf;
-    const struct pv_section *list;
+    struct pv_view elf;
+    const struct pv_view_section *list;
     uint8_t notes[2048];
 
     assemble(source, "", 1);
     image = get("a");
-    assert_int_equal(pv_elf_open(&elf, image.data, image.size), PREVIRT_OK);
-    list = pv_elf_section_named(&elf, ".sites");
+    assert_int_equal(pv_view_open(&elf, image.data, image.size), PREVIRT_OK);
+    list = pv_view_section_named(&elf, ".sites");
     for (size_t i = 0; list && i < list->size / 8; i++) {
         struct previrt_ia32_insn insn;
         uint32_t address, pad;
@@ -158,7 +158,7 @@ static struct image build(const char *source, int omit, int object)
     assert_int_equal(previrt_table_encode(sites, count, NOTE_ADDRESS, text_of, &elf, notes, &size),
                      PREVIRT_OK);
     put("notes", notes, size);
-    pv_elf_close(&elf);
+    pv_view_close(&elf);
     free(image.data);
     if (!object) {
         assemble(source, ".incbin \"notes\"", 1);
@@ -260,13 +260,13 @@ static void a_record_without_its_operation_is_a_stray(void **state)
 {
     struct image image = build(plain_source, -1, 0);
     const struct previrt_audit *result;
-    struct pv_elf elf;
+    struct pv_view elf;
     size_t offset;
 
     (void)state;
-    assert_int_equal(pv_elf_open(&elf, image.data, image.size), PREVIRT_OK);
-    offset = (size_t)(pv_elf_section_named(&elf, ".text")->data - image.data);
-    pv_elf_close(&elf);
+    assert_int_equal(pv_view_open(&elf, image.data, image.size), PREVIRT_OK);
+    offset = (size_t)(pv_view_section_named(&elf, ".text")->data - image.data);
+    pv_view_close(&elf);
     assert_int_equal(image.data[offset], 0xfa);
     image.data[offset] = 0x90;
     result = audit(&image, NULL);
