@@ -32,17 +32,17 @@ bad() {
     failures=$((failures + 1))
 }
 
-# kernel NAME [GCC-ARGUMENT...]: builds the test kernel as $work/NAME
+# kernel NAME OFFSET [GCC-ARGUMENT...]: builds the test kernel, linked OFFSET above its place, as $work/NAME
 kernel() {
-    local name=$1 file
-    shift
+    local name=$1 offset=$2 file
+    shift 2
     for file in start.S kernel.c; do
         gcc "$@" -m32 -march=i686 -O1 -ffreestanding -fno-omit-frame-pointer -fno-pie -fno-stack-protector \
             -fcf-protection=none -fno-asynchronous-unwind-tables -mgeneral-regs-only -Wall -Wextra -Werror \
-            -c "$source/$file" -o "$work/$name-${file%.*}.o"
+            -DOFFSET="$offset" -c "$source/$file" -o "$work/$name-${file%.*}.o"
     done
-    ld -m elf_i386 --no-warn-rwx-segments -T "$source/kernel.ld" "$work/$name-start.o" "$work/$name-kernel.o" \
-        -o "$work/$name"
+    ld -m elf_i386 --no-warn-rwx-segments --defsym "OFFSET=$offset" -T "$source/kernel.ld" "$work/$name-start.o" \
+        "$work/$name-kernel.o" -o "$work/$name"
 }
 
 # boot LOG KERNEL ARGUMENT...: the console goes to $work/LOG; its status
@@ -71,28 +71,35 @@ verdicts() {
     grep -E '^(not )?ok ' "$work/$1"
 }
 
-# same WHAT LOG: the verdicts are those of the plain kernel
+# same WHAT REFERENCE LOG: the verdicts of both consoles are the same
 same() {
-    if diff <(verdicts plain.log) <(verdicts "$2") >"$work/diff"; then
-        good "$1: $(verdicts "$2" | grep -c '^ok') verdicts, all as plain"
+    if diff <(verdicts "$2") <(verdicts "$3") >"$work/diff"; then
+        good "$1: $(verdicts "$3" | grep -c '^ok') verdicts, all as plain"
     else
         bad "$1: other verdicts than the plain kernel"
         sed 's/^/    /' "$work/diff"
     fi
 }
 
-kernel plain
-kernel burnt -B "$build/libexec/previrt"
-
-expect "test kernel, plain" plain.log 0 '^raw-kernel: passed' --rewrite none "$work/plain"
-expect "test kernel, afterburnt, not rewritten" burnt.log 0 '^raw-kernel: passed' --rewrite none "$work/burnt"
-same "afterburnt, not rewritten" burnt.log
-expect "test kernel, rewritten" native.log 0 '^raw-kernel: passed' --verify --revert "$work/burnt"
-same "rewritten" native.log
-expect "... verified" native.log 0 '^previrt-raw: verified' --verify --revert "$work/burnt"
-expect "... reverted" native.log 0 '^previrt-raw: reverted, all bytes as in the file' --revert "$work/burnt"
-expect "test kernel, rewritten and reverted" reverted.log 0 '^raw-kernel: passed' --rewrite none --revert "$work/burnt"
-same "reverted" reverted.log
+# The kernel at physical addresses, and one that turns on paging and runs 3 GiB above them.
+for variant in "flat 0" "high 0xc0000000"; do
+    read -r name offset <<<"$variant"
+    kernel "plain-$name" "$offset"
+    kernel "burnt-$name" "$offset" -B "$build/libexec/previrt"
+    passed='^raw-kernel: passed'
+    expect "$name kernel, plain" "plain-$name.log" 0 "$passed" --rewrite none "$work/plain-$name"
+    expect "$name kernel, afterburnt" "burnt-$name.log" 0 "$passed" --rewrite none "$work/burnt-$name"
+    same "$name kernel, afterburnt" "plain-$name.log" "burnt-$name.log"
+    expect "$name kernel, rewritten" "native-$name.log" 0 "$passed" --verify "$work/burnt-$name"
+    same "$name kernel, rewritten" "plain-$name.log" "native-$name.log"
+    expect "$name kernel, rewritten again after a revert" "again-$name.log" 0 \
+        '^previrt-raw: reverted, all bytes as in the file' --verify --revert "$work/burnt-$name"
+    same "$name kernel, rewritten again" "plain-$name.log" "again-$name.log"
+    expect "$name kernel, reverted" "reverted-$name.log" 0 "$passed" --rewrite none --revert "$work/burnt-$name"
+    same "$name kernel, reverted" "plain-$name.log" "reverted-$name.log"
+done
+cp "$work/burnt-flat" "$work/burnt"
+cp "$work/plain-flat" "$work/plain"
 expect "rewritten, on a CPU with NX, SMAP, MONITOR and RDTSCP, which it does not see" max.log 0 \
     '^features 00000000 00000000 00000000' --cpu max "$work/burnt"
 expect "not rewritten, it sees them" max-none.log 0 '^features 0000000. 00100000 08100000' --cpu max --rewrite none \
@@ -101,8 +108,10 @@ expect "not rewritten, it sees them" max-none.log 0 '^features 0000000. 00100000
 expect "no table: refused" refused.log 3 'refused: .*there is no patch-up table' "$work/plain"
 # Offset and size of a section of the afterburnt kernel
 section() {
-    readelf -SW "$work/burnt" | sed 's/^ *\[ *[0-9]*\] *//' |
-        awk -v name="$1" '$1 == name { print strtonum("0x" $4), strtonum("0x" $5) }'
+    local name offset size
+    while read -r name _ _ offset size _; do
+        [ "$name" != "$1" ] || echo $((16#$offset)) $((16#$size))
+    done < <(readelf -SW "$work/burnt" | sed 's/^ *\[ *[0-9]*\] *//')
 }
 # poke FILE OFFSET: inverts a byte
 poke() {

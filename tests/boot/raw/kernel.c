@@ -30,6 +30,7 @@
 #define VECTOR_OF     4
 #define VECTOR_UD     6
 #define VECTOR_NP     11
+#define VECTOR_PF     14
 #define VECTOR_GP     13
 #define VECTOR_IRQ0   32
 #define VECTOR_SOFT   0x60
@@ -553,8 +554,14 @@ static void test_registers(void)
 
     __asm__ volatile("movl %1, %%cr2\nmovl %%cr2, %0" : "=r"(value) : "r"(0xdeadb000));
     good = value == 0xdeadb000;
+#if OFFSET
+    __asm__ volatile("movl %%cr3, %1\nmovl %1, %%cr3\nmovl %%cr3, %0\nxorl %1, %0"
+                     : "=&r"(value), "=&r"(low));
+    good &= value == 0 && low;
+#else
     __asm__ volatile("movl %1, %%cr3\nmovl %%cr3, %0" : "=r"(value) : "r"(0x00200000));
     good &= value == 0x00200000;
+#endif
     __asm__ volatile("movl %%cr4, %0\norl $0x200, %0\nmovl %0, %%cr4\nmovl %%cr4, %0"
                      : "=&r"(value));
     good &= value >> 9 & 1;
@@ -617,11 +624,7 @@ static int faulted(uint32_t vector, uint32_t error)
 static void test_faults(void)
 {
     struct far far = {0, BAD};
-    struct {
-        struct pointer pointer;
-    } unused = {{0, 0}};
 
-    (void)unused;
     FAULT("", "lldt %w0", "", "r"(BAD));
     verdict("lldt of a bad selector faults at its site", faulted(VECTOR_GP, BAD));
     FAULT("", "lldt %w0", "", "r"(KERNEL_DS));
@@ -651,6 +654,47 @@ static void test_faults(void)
             seen_vector == VECTOR_NP && seen_error == (VECTOR_ABSENT << 3 | 2) &&
                 seen_eip == site && seen_esp == site_esp);
 }
+
+#if OFFSET
+/* Behind the first 4 MB nothing is mapped. */
+#define UNMAPPED (OFFSET + 0x400000)
+#define PF_WRITE 2
+
+static uint32_t fault_address(void)
+{
+    uint32_t address;
+
+    __asm__ volatile("movl %%cr2, %0" : "=r"(address));
+    return address;
+}
+
+static void test_page_faults(void)
+{
+    uint32_t count = 5;
+    uint8_t *to = (uint8_t *)UNMAPPED - 2;
+
+    FAULT("", "lgdt (%0)", "", "r"(UNMAPPED + 4));
+    verdict("lgdt from an unmapped page faults at its site",
+            faulted(VECTOR_PF, 0) && fault_address() == UNMAPPED + 4);
+    FAULT("", "sidt (%0)", "", "r"(UNMAPPED + 8));
+    verdict("sidt to an unmapped page faults at its site",
+            faulted(VECTOR_PF, PF_WRITE) && fault_address() == UNMAPPED + 8);
+    FAULT("", "lldt (%0)", "", "r"(UNMAPPED + 12));
+    verdict("lldt from an unmapped page faults at its site",
+            faulted(VECTOR_PF, 0) && fault_address() == UNMAPPED + 12);
+    FAULT("", "movw %%es, (%0)", "", "r"(UNMAPPED + 16));
+    verdict("mov from a segment register to an unmapped page faults at its site",
+            faulted(VECTOR_PF, PF_WRITE) && fault_address() == UNMAPPED + 16);
+    seen_vector = 0;
+    __asm__ volatile("movl $2f, resume\nmovl $1f, site\nmovl %%esp, site_esp\n1: rep insb\n2:"
+                     : "+D"(to), "+c"(count)
+                     : "d"(PIC1_MASK)
+                     : "memory");
+    verdict("rep insb into an unmapped page faults at its site, half done",
+            faulted(VECTOR_PF, PF_WRITE) && fault_address() == UNMAPPED && count == 3 &&
+                to == (uint8_t *)UNMAPPED && to[-1] == 0xff);
+}
+#endif
 
 /* ---- all at once, under a storm of interrupts ---- */
 
@@ -719,7 +763,7 @@ void kernel_main(uint32_t magic, uint32_t information)
     struct pointer pointer = {sizeof(gdt) - 1, (uint32_t)gdt};
 
     if (*(uint32_t *)information & INFO_CMDLINE)
-        faults = !has_word(((const char **)information)[INFO_CMDLINE_AT], "nofaults");
+        faults = !has_word(((const char **)information)[INFO_CMDLINE_AT] + OFFSET, "nofaults");
     gdt[KERNEL_CS / 8] = descriptor(0, 0xfffff, 0xc09b00);
     gdt[KERNEL_DS / 8] = descriptor(0, 0xfffff, 0xc09300);
     gdt[USER_CS / 8] = descriptor(0, 0xfffff, 0xc0fb00);
@@ -772,6 +816,10 @@ void kernel_main(uint32_t magic, uint32_t information)
     test_registers();
     if (faults)
         test_faults();
+#if OFFSET
+    if (faults)
+        test_page_faults();
+#endif
     test_storm();
 
     print(failures ? "raw-kernel: failed\r\n" : "raw-kernel: passed\r\n");

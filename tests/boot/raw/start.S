@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The test kernel's Multiboot header, entry and exception stubs. */
+/*
+ * The test kernel's Multiboot header, entry and exception stubs. With OFFSET not 0 it is linked OFFSET above the place
+ * it is loaded to, and turns on paging.
+ */
 #define MULTIBOOT_MAGIC 0x1badb002
 #define MULTIBOOT_FLAGS 0x00000003
+
+#define PHYSICAL(symbol) (symbol - OFFSET)
+#define PAGE_4MB 0x87 /* present, writable, user, 4 MiB */
+#define CR4_PSE  (1 << 4)
+#define CR0_PG   0x80000000
 
     .section .multiboot, "a"
     .balign 4
@@ -10,11 +18,33 @@
     .text
     .globl _start
 _start:
-    movl $stack_top, %esp
+    movl $PHYSICAL(stack_top), %esp
     pushl $0
     popf
+    movl %eax, %edi
+#if OFFSET
+    /* As Linux does: sensitive operations at physical addresses, then at link addresses, then no identity map. */
+    movl $PHYSICAL(page_directory), %ecx
+    movl $PAGE_4MB, (%ecx)
+    movl $PAGE_4MB, (OFFSET >> 22) * 4(%ecx)
+    movl %cr4, %eax
+    orl $CR4_PSE, %eax
+    movl %eax, %cr4
+    movl %ecx, %cr3
+    movl %cr0, %eax
+    orl $CR0_PG, %eax
+    movl %eax, %cr0
+    movl $1f, %eax
+    jmp *%eax
+    /* The stack first: a rewritten operation may need it. */
+1:  addl $OFFSET, %esp
+    movl $0, page_directory
+    movl %cr3, %eax
+    movl %eax, %cr3
+    addl $OFFSET, %ebx
+#endif
     pushl %ebx
-    pushl %eax
+    pushl %edi
     call kernel_main
 1:  cli
     hlt
@@ -58,7 +88,9 @@ isr_common:
     iret
 
     .bss
-    .balign 16
+    .balign 4096
+page_directory:
+    .skip 4096
     .skip 16384
     .globl stack_top
 stack_top:
