@@ -201,6 +201,9 @@ static void malformed_ranges_are_refused(void **state)
     make(&probe, PREVIRT_SPACE_MEMORY, UINT64_MAX - 3, 4, 1);
     assert_int_equal(attach(&bus, &probe), PREVIRT_OK);
     assert_int_equal(previrt_memory_read(&bus, UINT64_MAX, 4), 0xffffff00);
+    previrt_bus_init(&bus, NULL);
+    make(&probe, PREVIRT_SPACE_MEMORY, 0, UINT64_C(0x100000000), 1); /* the largest */
+    assert_int_equal(attach(&bus, &probe), PREVIRT_OK);
 }
 
 static void a_refused_device_leaves_nothing_behind(void **state)

@@ -576,6 +576,69 @@ static void reset_masks_everything(void **state)
     assert_int_equal(in(p, MASTER_IMR), 0xff);
 }
 
+static void the_lowest_level_in_service_yields_to_all_others(void **state)
+{
+    struct pair *p = *state;
+
+    linux_init(p, 0);
+    edge(p, 7);
+    assert_int_equal(ack(p), 0x37);
+    edge(p, 6);
+    assert_int_equal(p->interrupt, 1);
+    assert_int_equal(ack(p), 0x36);
+    edge(p, 7);
+    assert_int_equal(p->interrupt, 0);
+}
+
+static void the_cascade_is_edge_triggered_too(void **state)
+{
+    struct pair *p = *state;
+
+    linux_init(p, 0);
+    edge(p, 9);
+    out(p, POLL, MASTER_CMD);
+    assert_int_equal(in(p, MASTER_CMD), 0x82);
+    out(p, SPECIFIC_EOI + 2, MASTER_CMD); /* the slave was not asked: its INT stays up */
+    assert_int_equal(p->interrupt, 0);
+    assert_int_equal(irr(p, SLAVE_CMD), 0x02);
+    edge(p, 8); /* nor does a higher request make an edge of a level */
+    assert_int_equal(p->interrupt, 0);
+}
+
+static void poll_reports_level_0(void **state)
+{
+    struct pair *p = *state;
+
+    linux_init(p, 0);
+    edge(p, 0);
+    out(p, POLL, MASTER_CMD);
+    assert_int_equal(in(p, MASTER_CMD), 0x80);
+}
+
+static void icw1_ends_rotation_in_auto_eoi_mode(void **state)
+{
+    struct pair *p = *state;
+
+    linux_init(p, 1);
+    out(p, 0x80, MASTER_CMD);
+    linux_init(p, 1);
+    edge(p, 0);
+    assert_int_equal(ack(p), 0x30);
+    edge(p, 0);
+    edge(p, 7);
+    assert_int_equal(ack(p), 0x30);
+}
+
+static void a_slaves_number_has_three_bits(void **state)
+{
+    struct pair *p = *state;
+
+    init_chip(p, MASTER_CMD, 0x11, 0x30, 0x0c, 0x01); /* slaves on IR2 and IR3, says ICW3 */
+    init_chip(p, SLAVE_CMD, 0x11, 0x38, 0xfa, 0x01);
+    edge(p, 9);
+    assert_int_equal(ack(p), 0x39);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -605,6 +668,11 @@ int main(void)
         pair_test(the_slave_answers_only_to_its_number),
         pair_test(line_2_is_not_brought_out),
         pair_test(reset_masks_everything),
+        pair_test(the_lowest_level_in_service_yields_to_all_others),
+        pair_test(the_cascade_is_edge_triggered_too),
+        pair_test(poll_reports_level_0),
+        pair_test(icw1_ends_rotation_in_auto_eoi_mode),
+        pair_test(a_slaves_number_has_three_bits),
     };
 
     return cmocka_run_group_tests_name("pic_8259a", tests, NULL, NULL);

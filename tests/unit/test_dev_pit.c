@@ -508,6 +508,8 @@ static void linux_periodic_tick_comes_at_its_rate(void **state)
     assert_in_range(take_ticks(m, 10 * NS_PER_SECOND), 2499, 2500);
     program(m, 0, 3, 11932); /* a BIOS' square wave, at 100 Hz */
     assert_in_range(take_ticks(m, 10 * NS_PER_SECOND), 999, 1001);
+    program(m, 0, 2, 2); /* the fastest there is */
+    assert_in_range(take_ticks(m, NS_PER_MS), 595, 597);
 }
 
 static void linux_oneshot_comes_once(void **state)

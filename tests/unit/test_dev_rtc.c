@@ -425,6 +425,31 @@ static void alarms_in_twelve_hour_mode(void **state)
     assert_true(previrt_bus_deadline(&m->pc.bus) == m->clock + (12 * 3600 + 60) * NS_PER_SECOND);
 }
 
+static void alarms_in_binary(void **state)
+{
+    struct machine *m = *state;
+
+    enable_irq8(m);
+    set_time(m, H24 | DM, FIELDS(0, 0, 9, 2, 15, 8, 5));
+    put(m, H24 | DM | AIE, REG_B);
+    set_alarm(m, 10, 59, 30); /* no BCD digits */
+    assert_true(previrt_bus_deadline(&m->pc.bus) == m->clock + 7170 * NS_PER_SECOND);
+}
+
+static void a_new_rate_does_not_disturb_the_seconds(void **state)
+{
+    struct machine *m = *state;
+
+    for (unsigned rate = 0; rate < 16; rate++) {
+        m->clock += 50 * NS_PER_MS;
+        put(m, (uint8_t)(0x20 | rate), REG_A);
+    }
+    m->clock += 199 * NS_PER_MS;
+    assert_int_equal(get(m, SECONDS), 0x56);
+    m->clock += NS_PER_MS;
+    assert_int_equal(get(m, SECONDS), 0x57);
+}
+
 static void impossible_alarms_never_come(void **state)
 {
     static const uint8_t bad[][3] = {{0x24, 0, 0}, {0, 0x60, 0},    {0, 0, 0x60},
@@ -502,6 +527,8 @@ static void cmos_memory_keeps_what_is_written(void **state)
         checksum += i ^ 0x5a;
     assert_int_equal(get(m, 0x2e) << 8 | get(m, 0x2f), checksum);
     assert_int_equal(previrt_rtc_cmos_read(&m->pc.rtc, 0x10), 0x99);
+    previrt_rtc_cmos_write(&m->pc.rtc, 0x2e, 0x77); /* also on purpose wrong */
+    assert_int_equal(get(m, 0x2e), 0x77);
     assert_int_equal(previrt_rtc_cmos_read(&m->pc.rtc, 0x0d), 0xff);
     assert_int_equal(previrt_rtc_cmos_read(&m->pc.rtc, 0x80), 0xff);
     previrt_rtc_cmos_write(&m->pc.rtc, REG_B, 0xff);
@@ -568,6 +595,8 @@ int main(void)
         machine_test(alarms_come_when_the_time_matches),
         machine_test(alarms_with_dont_cares_repeat),
         machine_test(alarms_in_twelve_hour_mode),
+        machine_test(alarms_in_binary),
+        machine_test(a_new_rate_does_not_disturb_the_seconds),
         machine_test(impossible_alarms_never_come),
         machine_test(firmware_bytes_tell_the_memory_size),
         machine_test(memory_sizes_of_other_machines),
