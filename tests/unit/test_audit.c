@@ -48,6 +48,9 @@ static const char prelude[] =
     ".type _start, @function\n"
     "_start:\n";
 
+/* How many times build() puts the table into the image; each is complete and right. */
+static unsigned tables = 1;
+
 static char work[] = "/tmp/previrt-test-audit-XXXXXX";
 
 struct image {
@@ -157,6 +160,14 @@ static struct image build(const char *source, int omit, int object)
     size = sizeof(notes);
     assert_int_equal(previrt_table_encode(sites, count, NOTE_ADDRESS, text_of, &elf, notes, &size),
                      PREVIRT_OK);
+    for (unsigned copy = 1; copy < tables; copy++) {
+        size_t more = sizeof(notes) - size;
+
+        assert_int_equal(previrt_table_encode(sites, count, NOTE_ADDRESS + size, text_of, &elf,
+                                              notes + size, &more),
+                         PREVIRT_OK);
+        size += more;
+    }
     put("notes", notes, size);
     pv_view_close(&elf);
     free(image.data);
@@ -291,6 +302,25 @@ static void a_record_without_its_operation_is_a_stray(void **state)
     result = audit(&image, NULL);
     assert_int_equal(result->stray_count, 1);
     assert_int_equal(result->strays[0].why, PREVIRT_STRAY_OTHER);
+    assert_true(previrt_audit_has_findings(result));
+    done(result, &image);
+}
+
+static void records_that_overlap_are_strays(void **state)
+{
+    const struct previrt_audit *result;
+    struct image image;
+
+    (void)state;
+    tables = 2;
+    image = build(plain_source, -1, 0);
+    tables = 1;
+    result = audit(&image, NULL);
+    expect(result, 4, 0, 0, 0);
+    assert_int_equal(result->records, 8);
+    assert_int_equal(result->stray_count, 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(result->strays[i].why, PREVIRT_STRAY_OVERLAP);
     assert_true(previrt_audit_has_findings(result));
     done(result, &image);
 }
@@ -606,6 +636,7 @@ int main(void)
         cmocka_unit_test(a_missing_record_is_a_missed_operation),
         cmocka_unit_test(without_a_table_everything_is_missed),
         cmocka_unit_test(a_record_without_its_operation_is_a_stray),
+        cmocka_unit_test(records_that_overlap_are_strays),
         cmocka_unit_test(a_fused_record_covers_both_instructions),
         cmocka_unit_test(rules_exclude_and_say_which),
         cmocka_unit_test(replacements_are_dormant_behind_their_feature),
