@@ -76,7 +76,8 @@ static int read_note(struct pv_table_cursor *cursor)
     if (next > left) /* the last one may lack its padding */
         next = left;
     cursor->next_note = cursor->position + next;
-    if (name_size != PV_NOTE_NAME_SIZE || !is_ours(note + PV_NOTE_HEADER_SIZE)) {
+    if (name_size != PV_NOTE_NAME_SIZE || !is_ours(note + PV_NOTE_HEADER_SIZE) ||
+        type == PREVIRT_NT_FILLER) {
         cursor->position = cursor->next_note;
         return 0;
     }
