@@ -33,8 +33,9 @@
 #define PREFIX_DS  0x3e
 
 enum {
-    SECTION_STACK = 64, /* deeper .pushsection nesting is counted, but not remembered */
-    NAME_MAX_SIZE = 256 /* of section and symbol names, for the rules */
+    SECTION_STACK = 64,  /* deeper .pushsection nesting is counted, but not remembered */
+    NAME_MAX_SIZE = 256, /* of section and symbol names, for the rules */
+    FRONT_SPACE = 512    /* left at the beginning of the output for what put_front() adds */
 };
 
 struct section {
@@ -118,6 +119,18 @@ static void append_number(struct annotator *a, unsigned number)
 
 static void copy_until(struct annotator *a, const char *p)
 {
+    if (!a->out) { /* the first change: what comes out is a little longer than what went in */
+        size_t size = (size_t)(a->end - a->text);
+
+        a->out_capacity = FRONT_SPACE + size + size / 16 + 4096;
+        a->out = malloc(a->out_capacity);
+        if (!a->out) {
+            a->out_capacity = 0;
+            a->status = PREVIRT_E_MEMORY;
+            return;
+        }
+        a->out_size = FRONT_SPACE;
+    }
     if (p > a->copied)
         append(a, a->copied, (size_t)(p - a->copied));
     a->copied = p;
@@ -526,7 +539,7 @@ static int fuse(struct annotator *a, const struct pv_statement *statement,
             return 0;
         if (second->kind == PV_STATEMENT_CODE)
             break;
-        if (second->kind != PV_STATEMENT_EMPTY)
+        if (second->kind != PV_STATEMENT_EMPTY && second->kind != PV_STATEMENT_ASM)
             return 0;
         p = second->next;
     }
@@ -560,10 +573,12 @@ static int fuse(struct annotator *a, const struct pv_statement *statement,
 }
 
 /* Takes prefix mnemonics off the front: `rep insb', `rep; insb', `rep/insb'. Returns the mnemonic
- * of the operation; NULL: there is none in this statement. */
+ * of the operation; NULL: there is none that is known, or, with (*alone) set, nothing but prefixes.
+ */
 static const struct pv_mnemonic *skip_prefixes(struct annotator *a, struct pv_statement *statement,
-                                               const struct pv_mnemonic *mnemonic)
+                                               const struct pv_mnemonic *mnemonic, int *alone)
 {
+    *alone = 0;
     while (mnemonic && mnemonic->kind == PV_KIND_PREFIX) {
         if (statement->operands < statement->end && *statement->operands == '=')
             return NULL; /* fs = 4 */
@@ -572,8 +587,10 @@ static const struct pv_mnemonic *skip_prefixes(struct annotator *a, struct pv_st
             a->prefix_count = 0;
         }
         a->prefix_count++;
-        if (statement->operands == statement->end)
+        if (statement->operands == statement->end) {
+            *alone = 1;
             return NULL;
+        }
         if (*statement->operands == '/')
             statement->operands++;
         pv_read_name(statement->operands, statement->end, statement);
@@ -657,6 +674,10 @@ static void read_text(struct annotator *a)
         case PV_STATEMENT_NO_APP:
             a->app_start = NULL;
             break;
+        case PV_STATEMENT_ASM:
+            if (a->app_start)
+                a->app_start = statement.next;
+            break;
         default:
             break;
         }
@@ -668,12 +689,12 @@ static void read_text(struct annotator *a)
             mnemonic =
                 pv_mnemonic_find(&a->table, statement.name, statement.length, statement.hash);
             if (mnemonic && mnemonic->kind == PV_KIND_PREFIX) {
-                mnemonic = skip_prefixes(a, &statement, mnemonic);
-                if (!mnemonic && statement.name && statement.operands < statement.end)
-                    a->prefix_start = NULL;
-                if (!mnemonic) {
+                int alone;
+
+                mnemonic = skip_prefixes(a, &statement, mnemonic, &alone);
+                if (alone) { /* of the operation that comes next */
                     p = statement.next;
-                    continue; /* the prefix of the next statement, or of nothing known */
+                    continue;
                 }
             }
             if (mnemonic && mnemonic->kind > PV_KIND_PREFIX && mnemonic->kind != PV_KIND_BYTE)
@@ -741,24 +762,10 @@ static void append_marker(struct annotator *a, const char *name)
     append_text(a, "\"\n");
 }
 
-/* Puts the note's headers and, where needed, the name of the text in front of what was annotated.
- */
-static void put_front(struct annotator *a)
+static void append_front(struct annotator *a)
 {
-    char *body = a->out;
-    size_t body_size = a->out_size;
     const char *p = a->text;
 
-    a->out = NULL;
-    a->out_size = a->out_capacity = 0;
-    if (body_size <= SIZE_MAX / 2) {
-        a->out_capacity = body_size + 1024;
-        a->out = malloc(a->out_capacity);
-    }
-    if (!a->out) {
-        a->out_capacity = 0;
-        a->status = PREVIRT_E_MEMORY;
-    }
     if (a->plain_note)
         append_note_header(a, NULL);
     for (size_t i = 0; i < a->group_count; i++)
@@ -769,11 +776,40 @@ static void put_front(struct annotator *a)
         append_text(a, "\n");
         append_marker(a, a->options->name);
     } else if (p < a->end && (*p == '#' || *p == '/')) {
-        /* a comment would swallow nothing, but keep #APP and #NO_APP at the beginning of a line */
-        append_text(a, "\n");
+        append_text(a, "\n"); /* #APP and #NO_APP count at the beginning of a line only */
     }
-    append(a, body, body_size);
-    free(body);
+}
+
+/* Puts the note's headers and, where needed, the name of the text in front of what was annotated:
+ * into the space that was left there, right-aligned behind blanks, or else by moving the text. */
+static void put_front(struct annotator *a)
+{
+    char *body = a->out, *front;
+    size_t body_size = a->out_size, front_size;
+
+    a->out = NULL;
+    a->out_size = a->out_capacity = 0;
+    append_front(a);
+    front = a->out;
+    front_size = a->out_size;
+    a->out = body;
+    a->out_size = body_size;
+    a->out_capacity = body_size;
+    if (a->status != PREVIRT_OK) {
+        free(front);
+        return;
+    }
+    if (front_size <= FRONT_SPACE) {
+        memset(body, ' ', FRONT_SPACE - front_size);
+        memcpy(body + FRONT_SPACE - front_size, front, front_size);
+    } else {
+        append(a, front, front_size - FRONT_SPACE); /* makes room; what it appends is overwritten */
+        if (a->status == PREVIRT_OK) {
+            memmove(a->out + front_size, a->out + FRONT_SPACE, body_size - FRONT_SPACE);
+            memcpy(a->out, front, front_size);
+        }
+    }
+    free(front);
 }
 
 int previrt_annotate(const char *text, size_t size, const struct previrt_annotate_options *options,

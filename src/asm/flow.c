@@ -410,6 +410,9 @@ int pv_flow_flags_dead(struct pv_flow *flow, const char *p, int app)
         case PV_STATEMENT_NO_APP:
             path.app = 0;
             break;
+        case PV_STATEMENT_ASM:
+            done = flow->compiler && path.app;
+            break;
         case PV_STATEMENT_CODE:
             mnemonic = statement.name ? pv_mnemonic_find(flow->table, statement.name,
                                                          statement.length, statement.hash)

@@ -12,18 +12,36 @@
 
 enum { SEGMENT_SS = 2, REGISTER_ESP = 4, REGISTER_EBP = 5 };
 
+/* White space and comments. */
 static const char *skip_space(const char *p, const char *end)
 {
-    while (p < end && (pv_class[(uint8_t)*p] & PV_CLASS_SPACE))
-        p++;
-    return p;
+    for (;;) {
+        const char *close;
+
+        while (p < end && (pv_class[(uint8_t)*p] & PV_CLASS_SPACE))
+            p++;
+        if (end - p < 2 || p[0] != '/' || p[1] != '*')
+            return p;
+        close = memmem(p + 2, (size_t)(end - p - 2), "*/", 2);
+        p = close ? close + 2 : end;
+    }
 }
 
 static const char *trim(const char *p, const char *end)
 {
-    while (end > p && (pv_class[(uint8_t)end[-1]] & PV_CLASS_SPACE))
-        end--;
-    return end;
+    for (;;) {
+        const char *open;
+
+        while (end > p && (pv_class[(uint8_t)end[-1]] & PV_CLASS_SPACE))
+            end--;
+        if (end - p < 4 || end[-1] != '/' || end[-2] != '*')
+            return end;
+        for (open = end - 4; open > p && (open[0] != '/' || open[1] != '*'); open--)
+            ;
+        if (open[0] != '/' || open[1] != '*')
+            return end;
+        end = open;
+    }
 }
 
 static int digit_value(char c)
@@ -221,12 +239,13 @@ static void read_intel_operand(const char *p, const char *end, struct pv_operand
     const char *name = p < end && *p == '%' ? p + 1 : p;
     size_t length = name_length(name, end);
 
+    if (p >= end)
+        return;
     if (length && name + length == end && read_register(name, length, operand))
         return;
     if (memchr(p, '\\', (size_t)(end - p))) {
         operand->kind = PV_OPERAND_UNKNOWN;
-    } else if (!memchr(p, '[', (size_t)(end - p)) && p < end &&
-               (pv_class[(uint8_t)*p] & PV_CLASS_DIGIT)) {
+    } else if (!memchr(p, '[', (size_t)(end - p)) && (pv_class[(uint8_t)*p] & PV_CLASS_DIGIT)) {
         operand->kind = PV_OPERAND_IMMEDIATE;
         operand->value_known = (uint8_t)pv_read_number(p, end, &operand->value);
         if (!operand->value_known && (end[-1] | 0x20) == 'h') { /* 80h */
@@ -600,6 +619,9 @@ void pv_identify_bytes(const char *p, const char *end, struct pv_operation *oper
         if (size == sizeof(bytes) || !pv_read_number(p, stop, &value) || value > UINT8_MAX)
             return;
         bytes[size++] = (uint8_t)value;
+        /* data, nearly always: the first byte tells */
+        if (bytes[0] != 0x0f && bytes[0] != 0x66 && bytes[0] != 0xf3)
+            return;
         p = comma ? comma + 1 : end;
     }
     if (size < 2)

@@ -149,6 +149,12 @@ static int comment_kind(const char *p, const char *end)
 {
     size_t left = (size_t)(end - p);
 
+    if (left >= 4 && p[0] == '#' && p[1] == ' ' && (class_of(p[2]) & PV_CLASS_DIGIT)) {
+        const char *stop = line_end(p, end);
+
+        return stop - p > 3 && memcmp(stop - 3, "\" 1", 3) == 0 ? PV_STATEMENT_ASM
+                                                                : PV_STATEMENT_EMPTY;
+    }
     if (left >= 4 && memcmp(p, "#APP", 4) == 0)
         return PV_STATEMENT_APP;
     if (left >= 7 && memcmp(p, "#NO_APP", 7) == 0)

@@ -25,6 +25,7 @@ enum pv_statement_kind {
     PV_STATEMENT_EMPTY,  /* labels alone, a comment, nothing */
     PV_STATEMENT_APP,    /* #APP */
     PV_STATEMENT_NO_APP, /* #NO_APP */
+    PV_STATEMENT_ASM,    /* # LINE "FILE" 1: within #APP, where GCC begins another inline assembly */
     PV_STATEMENT_CODE    /* instruction, directive, macro call, assignment */
 };
 
