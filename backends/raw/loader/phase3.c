@@ -72,6 +72,37 @@ static int append_call(struct previrt_stub_request *request, uint32_t to)
     return PREVIRT_E_OPERATION;
 }
 
+/*
+ * The operation, once with the shadow loaded, for the sake of its faults, which the monitor then
+ * sees; and once with the guest's own table loaded and interrupts off.
+ */
+static int emit_sidt(const struct emitter *emitter, struct previrt_stub_request *request)
+{
+    uint32_t skip;
+    int status = emitter->emit(emitter->context, request);
+
+    if (status != PREVIRT_OK)
+        return status;
+    if (request->transfer != PREVIRT_TRANSFER_JUMP || request->length < JUMP_SIZE)
+        return PREVIRT_E_OPERATION;
+    /* The call takes the place of the jump back. */
+    skip = request->length;
+    put_transfer(request->code + skip - JUMP_SIZE, CALL_OPCODE,
+                 request->stub_address + skip - JUMP_SIZE,
+                 emitter->monitor_address + monitor->at_sidt_begin);
+    request->code += skip;
+    request->capacity -= skip;
+    request->stub_address += skip;
+    status = emitter->emit(emitter->context, request);
+    if (status == PREVIRT_OK)
+        status = append_call(request, emitter->monitor_address + monitor->at_sidt_end);
+    request->code -= skip;
+    request->capacity += skip;
+    request->stub_address -= skip;
+    request->length += skip;
+    return status;
+}
+
 static int emit(void *context, struct previrt_stub_request *request)
 {
     const struct emitter *emitter = context;
@@ -91,21 +122,7 @@ static int emit(void *context, struct previrt_stub_request *request)
         status = emitter->emit(emitter->context, request);
         return status == PREVIRT_OK ? append_call(request, base + monitor->at_lidt) : status;
     case PREVIRT_IA32_SIDT:
-        if (request->capacity < JUMP_SIZE)
-            return PREVIRT_E_STUBS;
-        put_transfer(request->code, CALL_OPCODE, request->stub_address,
-                     base + monitor->at_sidt_begin);
-        request->code += JUMP_SIZE;
-        request->capacity -= JUMP_SIZE;
-        request->stub_address += JUMP_SIZE;
-        status = emitter->emit(emitter->context, request);
-        if (status == PREVIRT_OK)
-            status = append_call(request, base + monitor->at_sidt_end);
-        request->code -= JUMP_SIZE;
-        request->capacity += JUMP_SIZE;
-        request->stub_address -= JUMP_SIZE;
-        request->length += JUMP_SIZE;
-        return status;
+        return emit_sidt(emitter, request);
     default:
         status = emitter->emit(emitter->context, request);
         /* A stub that is jumped to must know its site, or a fault in it could not be reported

@@ -57,11 +57,15 @@ lidt_entry:
     popfl
     ret
 
-/* Around the guest's sidt: it shall store what the guest loaded. */
+/* Around the guest's sidt: it shall store what the guest loaded. Interrupts are off meanwhile. */
 sidt_begin_entry:
     pushfl
     pushl %ebx
     base %ebx
+    pushl 4(%esp)
+    popl %ss:PV_M_SAVED_EFLAGS(%ebx)
+    andl $~PV_EFLAGS_IF, 4(%esp)
+    cli
     cmpl $0, %ss:PV_M_SHADOW_IDTR + 4(%ebx)
     je 1f
     lidt %ss:PV_M_GUEST_IDTR + 2(%ebx)
@@ -76,7 +80,10 @@ sidt_end_entry:
     cmpl $0, %ss:PV_M_SHADOW_IDTR + 4(%ebx)
     je 1f
     lidt %ss:PV_M_SHADOW_IDTR + 2(%ebx)
-1:  popl %ebx
+1:  testl $PV_EFLAGS_IF, %ss:PV_M_SAVED_EFLAGS(%ebx)
+    jz 2f
+    orl $PV_EFLAGS_IF, 4(%esp)
+2:  popl %ebx
     popfl
     ret
 

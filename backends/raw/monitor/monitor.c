@@ -23,6 +23,7 @@ _Static_assert(offsetof(struct pv_monitor, link_offset) == PV_M_LINK_OFFSET, "mo
 _Static_assert(offsetof(struct pv_monitor, mask) == PV_M_MASK, "monitor.h");
 _Static_assert(offsetof(struct pv_monitor, guest_idtr) == PV_M_GUEST_IDTR, "monitor.h");
 _Static_assert(offsetof(struct pv_monitor, shadow_idtr) == PV_M_SHADOW_IDTR, "monitor.h");
+_Static_assert(offsetof(struct pv_monitor, saved_eflags) == PV_M_SAVED_EFLAGS, "monitor.h");
 _Static_assert(offsetof(struct pv_monitor, shadow) == PV_M_SHADOW, "monitor.h");
 
 /* What entry.S has pushed, from the stack pointer at the call on. */

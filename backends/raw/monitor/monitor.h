@@ -26,7 +26,8 @@
 #define PV_M_MASK          48
 #define PV_M_GUEST_IDTR    88
 #define PV_M_SHADOW_IDTR   96
-#define PV_M_SHADOW        104
+#define PV_M_SAVED_EFLAGS  104
+#define PV_M_SHADOW        112
 
 /* CPUID registers that are masked, in the order of (mask) */
 #define PV_MASK_1_ECX        0
@@ -91,6 +92,8 @@ struct pv_monitor {
 
     uint32_t cs; /* of the guest when it loaded its table */
     struct pv_idtr guest_idtr, shadow_idtr;
+    uint32_t saved_eflags; /* of an sidt under way */
+    uint32_t reserved;
     uint64_t shadow[PV_VECTORS];
 };
 
