@@ -151,6 +151,8 @@ static void linux_reboots_by_pulsing_the_reset_line(void **state)
     assert_int_equal(m->resets, 2);
     tell(m, 0xd1, 0xdf);
     assert_int_equal(m->resets, 2);
+    outb(m, 0xf0, COMMAND); /* pulses all four */
+    assert_int_equal(m->resets, 3);
 }
 
 static void port_92_resets_on_the_rising_bit(void **state)
