@@ -84,7 +84,7 @@ size_t pv_next_fragment(const uint8_t *notes, size_t size, size_t at, size_t *en
         size_t desc_size = pv_get32(notes + at + PV_NOTE_DESCSZ), next;
         uint32_t type = pv_get32(notes + at + PV_NOTE_TYPE);
 
-        if (!name_size && !desc_size && !type) {
+        if (!name_size) {
             at += PV_NOTE_ALIGN;
             continue;
         }
