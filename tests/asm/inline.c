@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Inline assembly of many kinds, computed labels, flag outputs, asm goto, jump tables, inline functions. */
+/* Inline assembly of many kinds, computed labels, flag outputs, asm goto, jump tables, inline
+ * functions. */
 static inline unsigned long save(void)
 {
     unsigned long flags;

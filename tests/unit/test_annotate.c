@@ -2,9 +2,9 @@
 /*
  * previrt_annotate(): small inputs and what becomes of them.
  *
- * Expected texts are written in short: `<' begins a site, `>OP' or `>OP*' ends it with its record (OP as in the
- * catalogue, * if the flags are dead, ~ in front of OP for a dormant record), `pN' is N redundant DS prefixes,
- * `nN' N bytes of NOP. Everything else has to be there as it was.
+ * Expected texts are written in short: `<' begins a site, `>OP' or `>OP*' ends it with its record
+ * (OP as in the catalogue, * if the flags are dead, ~ in front of OP for a dormant record), `pN' is
+ * N redundant DS prefixes, `nN' N bytes of NOP. Everything else has to be there as it was.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,7 +49,8 @@ static char *annotate(const char *text)
 
     memset(&stats, 0, sizeof(stats));
     stats.size = sizeof(stats);
-    assert_int_equal(previrt_annotate(text, strlen(text), &options, &out, &size, &stats), PREVIRT_OK);
+    assert_int_equal(previrt_annotate(text, strlen(text), &options, &out, &size, &stats),
+                     PREVIRT_OK);
     if (!out)
         return NULL;
     string = malloc(size + 1);
@@ -103,7 +104,8 @@ static char *shorten(const char *p)
 
         if (takes(&at, "8086701:")) {
             *q++ = '<';
-        } else if ((q[-1] == '<' || (q[-1] == 's' && q[-3] == '<')) && takes(&at, ".byte 0x3e,0x3e")) {
+        } else if ((q[-1] == '<' || (q[-1] == 's' && q[-3] == '<')) &&
+                   takes(&at, ".byte 0x3e,0x3e")) {
             at = p + strlen(".byte ");
             q += sprintf(q, "p%u", count_bytes(&at, &first));
             assert_true(takes(&at, ";"));
@@ -324,7 +326,8 @@ static void test_macro_arguments_as_operands(void **state)
           ".macro m reg\n<p2mov \\reg, %cr3>mov to cr\n<mov \\reg, %dsn3>mov to seg\n.endm\n");
     assert_int_equal(stats.in_macros, 2);
     check(".rept 3\ncli\n.endr\n", ".rept 3\n<p6cli>cli\n.endr\n");
-    check(".irp r,eax,ebx\nmov %\\r,%cr0\n.endr\n", ".irp r,eax,ebx\n<p2mov %\\r,%cr0>mov to cr\n.endr\n");
+    check(".irp r,eax,ebx\nmov %\\r,%cr0\n.endr\n",
+          ".irp r,eax,ebx\n<p2mov %\\r,%cr0>mov to cr\n.endr\n");
     check(".macro m\n.Lx\\@: cli\n.endm\n", ".macro m\n.Lx\\@: <p6cli>cli\n.endm\n");
     check(".macro m n\n\\n\\()_x: cli\n.endm\n", ".macro m n\n\\n\\()_x: <p6cli>cli\n.endm\n");
 }
@@ -348,22 +351,25 @@ static void test_other_code_sizes_are_left_alone(void **state)
 static void test_intel_syntax(void **state)
 {
     (void)state;
-    check(".intel_syntax noprefix\nmov eax, cr0\nmov cr3, eax\nmov ds, ax\nin al, dx\nout 0x80, al\n"
-          "push ds\npushfd\niretd\nint 80h\nint 3\nmov eax, ebx\nlgdt [eax]\njmp far ptr [eax]\n"
-          "call dword ptr [eax]\n.att_syntax\nmov %eax, %cr0\n",
-          ".intel_syntax noprefix\n<p3mov eax, cr0>mov from cr\n<p2mov cr3, eax>mov to cr\n"
-          "<p3mov ds, ax>mov to seg\n<p4in al, dx>in\n<p3out 0x80, al>out\n<p5push ds>push seg\n"
-          "<p5pushfd>pushf\n<iretdn4>iret\n<int 80hn3>int\nint 3\nmov eax, ebx\n<lgdt [eax]n2>lgdt\n"
-          "<jmp far ptr [eax]n3>ljmp\ncall dword ptr [eax]\n.att_syntax\n<p2mov %eax, %cr0>mov to cr\n");
+    check(
+        ".intel_syntax noprefix\nmov eax, cr0\nmov cr3, eax\nmov ds, ax\nin al, dx\nout 0x80, al\n"
+        "push ds\npushfd\niretd\nint 80h\nint 3\nmov eax, ebx\nlgdt [eax]\njmp far ptr [eax]\n"
+        "call dword ptr [eax]\n.att_syntax\nmov %eax, %cr0\n",
+        ".intel_syntax noprefix\n<p3mov eax, cr0>mov from cr\n<p2mov cr3, eax>mov to cr\n"
+        "<p3mov ds, ax>mov to seg\n<p4in al, dx>in\n<p3out 0x80, al>out\n<p5push ds>push seg\n"
+        "<p5pushfd>pushf\n<iretdn4>iret\n<int 80hn3>int\nint 3\nmov eax, ebx\n<lgdt [eax]n2>lgdt\n"
+        "<jmp far ptr [eax]n3>ljmp\ncall dword ptr [eax]\n.att_syntax\n<p2mov %eax, %cr0>mov to "
+        "cr\n");
 }
 
 static void test_replacements_are_dormant(void **state)
 {
     (void)state;
-    check(".pushsection .altinstr_replacement, \"ax\"\n6651:\n\t.byte 0x0f,0x01,0xca\n6641:\n"
-          "\t.popsection\ncli\n",
-          ".pushsection .altinstr_replacement, \"ax\"\n6651:\n\t<.byte 0x0f,0x01,0xca>~clac\n6641:\n"
-          "\t.popsection\n<p6cli>cli\n");
+    check(
+        ".pushsection .altinstr_replacement, \"ax\"\n6651:\n\t.byte 0x0f,0x01,0xca\n6641:\n"
+        "\t.popsection\ncli\n",
+        ".pushsection .altinstr_replacement, \"ax\"\n6651:\n\t<.byte 0x0f,0x01,0xca>~clac\n6641:\n"
+        "\t.popsection\n<p6cli>cli\n");
     assert_int_equal(stats.dormant, 1);
     check(".section .altinstr_replacement,\"ax\"\nrdtscp\n.previous\nrdtsc\n",
           ".section .altinstr_replacement,\"ax\"\n<rdtscp>~rdtscp\n.previous\n<p3rdtsc>rdtsc\n");
@@ -449,7 +455,8 @@ static void test_flags_within_one_block(void **state)
 {
     (void)state;
     check_same("nop\n");
-    check("#APP\n\tcli\n\tjc 1f\n1:\n#NO_APP\n\tret\n", "\n#APP\n\t<p6cli>cli\n\tjc 1f\n1:\n#NO_APP\n\tret\n");
+    check("#APP\n\tcli\n\tjc 1f\n1:\n#NO_APP\n\tret\n",
+          "\n#APP\n\t<p6cli>cli\n\tjc 1f\n1:\n#NO_APP\n\tret\n");
     check("#APP\n\tpushf; pop %eax\n#NO_APP\n\tret\n",
           "\n#APP\n\t<p5pushf>pushf*; pop %eax\n#NO_APP\n\tret\n");
     check("#APP\n\tnop\n\tpushf\n#NO_APP\n", "\n#APP\n\tnop\n\t<p5pushf>pushf*\n#NO_APP\n");
@@ -512,20 +519,102 @@ static void test_wrong_arguments_are_refused(void **state)
 static void test_the_catalogue_is_covered(void **state)
 {
     /* every operation of the catalogue with some spelling of it */
-    static const char *const text[] = {
-        "cli", "sti", "pushf", "popf", "hlt", "sti;hlt", "sti;mwait", "sti;sysexit", "in %dx,%al",
-        "out %al,%dx", "insb", "outsb", "iret", "lcall *(%eax)", "ljmp *(%eax)", "lret", "int $4", "into",
-        "syscall", "sysret", "sysenter", "sysexit", "mov %ds,%eax", "mov %eax,%ds", "push %ds", "pop %ds",
-        "lds (%eax),%eax", "les (%eax),%eax", "lfs (%eax),%eax", "lgs (%eax),%eax", "lss (%eax),%eax",
-        "mov %cr0,%eax", "mov %eax,%cr0", "mov %dr0,%eax", "mov %eax,%dr0", "clts", "lmsw %ax", "smsw %ax",
-        "lgdt x", "sgdt x", "lidt x", "sidt x", "lldt %ax", "sldt %ax", "ltr %ax", "str %ax",
-        "lar %eax,%eax", "lsl %eax,%eax", "verr %ax", "verw %ax", "arpl %ax,%bx", "invd", "wbinvd",
-        "wbnoinvd", "invlpg x", "invpcid x,%eax", "cpuid", "rdmsr", "wrmsr", "rdtsc", "rdtscp", "rdpmc",
-        "rdpid %eax", "xgetbv", "xsetbv", "xsaves x", "xrstors x", "monitor", "mwait", "clac", "stac", "rsm",
-        "getsec", "encls", "pconfig", "vmcall", "vmlaunch", "vmresume", "vmxoff", "vmxon x", "vmptrld x",
-        "vmptrst x", "vmclear x", "vmread %eax,%eax", "vmwrite %eax,%eax", "invept x,%eax",
-        "invvpid x,%eax", "vmfunc", "vmrun", "vmmcall", "vmload", "vmsave", "stgi", "clgi", "skinit",
-        "invlpga"};
+    static const char *const text[] = {"cli",
+                                       "sti",
+                                       "pushf",
+                                       "popf",
+                                       "hlt",
+                                       "sti;hlt",
+                                       "sti;mwait",
+                                       "sti;sysexit",
+                                       "in %dx,%al",
+                                       "out %al,%dx",
+                                       "insb",
+                                       "outsb",
+                                       "iret",
+                                       "lcall *(%eax)",
+                                       "ljmp *(%eax)",
+                                       "lret",
+                                       "int $4",
+                                       "into",
+                                       "syscall",
+                                       "sysret",
+                                       "sysenter",
+                                       "sysexit",
+                                       "mov %ds,%eax",
+                                       "mov %eax,%ds",
+                                       "push %ds",
+                                       "pop %ds",
+                                       "lds (%eax),%eax",
+                                       "les (%eax),%eax",
+                                       "lfs (%eax),%eax",
+                                       "lgs (%eax),%eax",
+                                       "lss (%eax),%eax",
+                                       "mov %cr0,%eax",
+                                       "mov %eax,%cr0",
+                                       "mov %dr0,%eax",
+                                       "mov %eax,%dr0",
+                                       "clts",
+                                       "lmsw %ax",
+                                       "smsw %ax",
+                                       "lgdt x",
+                                       "sgdt x",
+                                       "lidt x",
+                                       "sidt x",
+                                       "lldt %ax",
+                                       "sldt %ax",
+                                       "ltr %ax",
+                                       "str %ax",
+                                       "lar %eax,%eax",
+                                       "lsl %eax,%eax",
+                                       "verr %ax",
+                                       "verw %ax",
+                                       "arpl %ax,%bx",
+                                       "invd",
+                                       "wbinvd",
+                                       "wbnoinvd",
+                                       "invlpg x",
+                                       "invpcid x,%eax",
+                                       "cpuid",
+                                       "rdmsr",
+                                       "wrmsr",
+                                       "rdtsc",
+                                       "rdtscp",
+                                       "rdpmc",
+                                       "rdpid %eax",
+                                       "xgetbv",
+                                       "xsetbv",
+                                       "xsaves x",
+                                       "xrstors x",
+                                       "monitor",
+                                       "mwait",
+                                       "clac",
+                                       "stac",
+                                       "rsm",
+                                       "getsec",
+                                       "encls",
+                                       "pconfig",
+                                       "vmcall",
+                                       "vmlaunch",
+                                       "vmresume",
+                                       "vmxoff",
+                                       "vmxon x",
+                                       "vmptrld x",
+                                       "vmptrst x",
+                                       "vmclear x",
+                                       "vmread %eax,%eax",
+                                       "vmwrite %eax,%eax",
+                                       "invept x,%eax",
+                                       "invvpid x,%eax",
+                                       "vmfunc",
+                                       "vmrun",
+                                       "vmmcall",
+                                       "vmload",
+                                       "vmsave",
+                                       "stgi",
+                                       "clgi",
+                                       "skinit",
+                                       "invlpga"};
     unsigned seen[PREVIRT_IA32_OP_LIMIT] = {0};
 
     (void)state;
