@@ -28,7 +28,8 @@ struct symbol_row {
 
 struct run {
     const struct settings *settings;
-    const char *path, *member;
+    const char *path;
+    char *member;                   /* a copy, NULL: the file is no archive */
     struct json_object *json_sites; /* array, or NULL */
     struct symbol_row *rows;
     size_t row_count, row_capacity;
@@ -38,8 +39,10 @@ static int on_object(void *context, const char *member)
 {
     struct run *run = context;
 
-    run->member = member;
-    return 0;
+    /* a copy: after a failure, which names it, the archive is gone */
+    free(run->member);
+    run->member = member ? strdup(member) : NULL;
+    return member && !run->member ? PREVIRT_E_MEMORY : 0;
 }
 
 static void print_site(const struct run *run, const struct previrt_scan_site *site)
@@ -268,6 +271,7 @@ static int scan_one(const struct settings *settings, const char *path,
 out:
     json_object_put(run.json_sites);
     drop_symbols(&run);
+    free(run.member);
     return status;
 }
 

@@ -36,8 +36,8 @@ static int report_sites(const struct pv_view *elf, const struct pv_walk *walk,
     return PREVIRT_OK;
 }
 
-static int scan_elf(const void *file, size_t size, const char *member,
-                    const struct previrt_scan_options *options, struct previrt_scan_result *result)
+static int scan_elf(const void *file, size_t size, const struct previrt_scan_options *options,
+                    struct previrt_scan_result *result)
 {
     struct pv_walk walk;
     struct pv_view elf;
@@ -46,10 +46,6 @@ static int scan_elf(const void *file, size_t size, const char *member,
     result->machine = elf.machine;
     if (status)
         return status;
-    if (options->object)
-        status = options->object(options->context, member);
-    if (status)
-        goto out;
     status = pv_walk_run(&walk, &elf, options->bits);
     if (status)
         goto out;
@@ -84,8 +80,13 @@ static int scan_archive(const void *file, size_t size, const char *directory,
         return PREVIRT_E_MEMORY;
     pv_archive_begin(&archive, file, size);
     while ((status = pv_archive_next(&archive, member)) > 0) {
+        if (options->object) {
+            status = options->object(options->context, member->name);
+            if (status)
+                break;
+        }
         if (member->data) {
-            status = scan_elf(member->data, member->size, member->name, options, result);
+            status = scan_elf(member->data, member->size, options, result);
         } else {
             char path[2 * sizeof(member->name)];
             struct pv_file opened;
@@ -103,7 +104,7 @@ static int scan_archive(const void *file, size_t size, const char *directory,
             status = pv_file_open(&opened, path);
             if (status)
                 break;
-            status = scan_elf(opened.data, opened.size, member->name, options, result);
+            status = scan_elf(opened.data, opened.size, options, result);
             pv_file_close(&opened);
         }
         if (status == PREVIRT_E_NOT_ELF) {
@@ -133,7 +134,13 @@ static int scan(const void *file, size_t size, const char *directory,
         return PREVIRT_E_INVALID;
     if (pv_archive_is(file, size))
         return scan_archive(file, size, directory, options, result);
-    return scan_elf(file, size, NULL, options, result);
+    if (options->object) {
+        int status = options->object(options->context, NULL);
+
+        if (status)
+            return status;
+    }
+    return scan_elf(file, size, options, result);
 }
 
 int previrt_scan_mem(const void *file, size_t size, const struct previrt_scan_options *options,
