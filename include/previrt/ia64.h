@@ -11,7 +11,9 @@
 #ifndef PREVIRT_IA64_H
 #define PREVIRT_IA64_H
 
+#include <previrt/rewrite.h> /* regions of guest memory */
 #include <previrt/status.h>
+#include <previrt/table.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -260,6 +262,226 @@ typedef int (*previrt_ia64_scan_fn)(void *context, uint64_t address, unsigned sl
 PREVIRT_API int previrt_ia64_scan(const uint8_t *bytes, size_t size, uint64_t address,
                                   unsigned select, int undecodable, previrt_ia64_scan_fn visit,
                                   void *context, struct previrt_ia64_scan_result *result);
+
+/* --- Patch-up table records (docs/table-format.md, "IA-64") --- */
+
+/*
+ * A record's operand: what phase 3 wants to know without decoding the slot.
+ *   bits 0-6   general register that the operation reads or writes (mov to: r2, mov from: r1), or 0
+ *   bit 7      it has a qualifying predicate other than p0
+ *   bits 8-14  control or application register, or the second general register (address, index), or
+ * the immediate of a probe bit 15     pinned: something names this slot's address (an exception
+ * table, a landing in the middle of the bundle), so the operation may be replaced in its slot, but
+ * not moved
+ */
+#define PREVIRT_IA64_OPERAND_GR(operand)       ((operand)&0x7fu)
+#define PREVIRT_IA64_OPERAND_PREDICATED        0x0080u
+#define PREVIRT_IA64_OPERAND_REGISTER(operand) ((operand) >> 8 & 0x7fu)
+#define PREVIRT_IA64_OPERAND_PINNED            0x8000u
+
+/* Fills in a record for the operation (insn) at (address, slot), not pinned. E_OPERATION: not in
+ * the catalogue. */
+PREVIRT_API int previrt_ia64_site_from_insn(const struct previrt_ia64_insn *insn, uint64_t address,
+                                            unsigned slot, struct previrt_site *site);
+
+/*
+ * Whether the bundle at (bytes), 16 bytes, holds what (site) records. PREVIRT_OK; E_BYTES;
+ * E_OPERATION: unknown operation or slot; E_ARCH. (insn) receives the decoded instruction if not
+ * NULL.
+ */
+PREVIRT_API int previrt_ia64_match_site(const struct previrt_site *site, const uint8_t *bytes,
+                                        struct previrt_ia64_insn *insn);
+
+/* --- Rewriting --- */
+
+/*
+ * What becomes of an operation.
+ *
+ * STUB replaces its bundle by one that branches to generated code, which performs the bundle's
+ * other slots as they were and lets the target's emitter perform the operation, and branches to the
+ * next bundle. BREAK replaces the slot alone, by a break instruction with the same predicate: it
+ * needs no stub, moves nothing, and makes an operation trap that would not.
+ */
+enum previrt_ia64_action {
+    PREVIRT_IA64_ACTION_KEEP = 0,
+    PREVIRT_IA64_ACTION_STUB,
+    PREVIRT_IA64_ACTION_BREAK
+};
+
+enum previrt_ia64_target_flags {
+    /* branch with br.cond (16 MiB of reach), for processors that have no brl: the first Itanium */
+    PREVIRT_IA64_TARGET_NEAR = 1 << 0,
+    /* a call that shares a bundle with a site may be moved: its return address is then in the stub
+     */
+    PREVIRT_IA64_TARGET_STUB_RETURNS = 1 << 1,
+    /* a bundle that cannot be moved is not refused: its sites get BREAK */
+    PREVIRT_IA64_TARGET_BREAK_UNSUITABLE = 1 << 2
+};
+
+/* Generated code. */
+struct previrt_ia64_code {
+    uint8_t *bytes;    /* where it is written */
+    uint64_t address;  /* where it will run, of bytes[0] */
+    uint32_t size;     /* bytes so far */
+    uint32_t capacity; /* bytes at (bytes) */
+};
+
+/* Each appends one bundle that ends with a stop. E_STUBS: no room; E_INVALID; E_REACH. */
+PREVIRT_API int previrt_ia64_emit_bundle(struct previrt_ia64_code *code,
+                                         const struct previrt_ia64_bundle *bundle);
+/* (insn) with NOPs around it; not IP-relative ones */
+PREVIRT_API int previrt_ia64_emit_insn(struct previrt_ia64_code *code,
+                                       const struct previrt_ia64_insn *insn);
+/* (qp) movl r(gr)=value */
+PREVIRT_API int previrt_ia64_emit_movl(struct previrt_ia64_code *code, unsigned qp, unsigned gr,
+                                       uint64_t value);
+/* (qp) ld8 r(gr)=[r(base)] */
+PREVIRT_API int previrt_ia64_emit_ld8(struct previrt_ia64_code *code, unsigned qp, unsigned gr,
+                                      unsigned base);
+/* (qp) brl.cond target; with (near) br.cond */
+PREVIRT_API int previrt_ia64_emit_branch(struct previrt_ia64_code *code, unsigned qp,
+                                         uint64_t target, int near);
+
+/*
+ * A target's emitter: appends code that performs (insn), which stood at (address, slot), honouring
+ * its predicate and changing nothing else. An instruction group begins where the code begins and
+ * has ended where it ends. Anything but PREVIRT_OK refuses the site.
+ */
+typedef int (*previrt_ia64_emit_fn)(void *context, uint64_t address, unsigned slot,
+                                    const struct previrt_ia64_insn *insn,
+                                    struct previrt_ia64_code *code);
+
+/* A target. Set (size), the rest 0, then fill in; or start from one of the functions below. */
+struct previrt_ia64_target {
+    uint32_t size;  /* sizeof(struct previrt_ia64_target) of the caller */
+    uint32_t flags; /* PREVIRT_IA64_TARGET_* */
+    const char *name;
+    uint64_t stub_address; /* of the stub area, a multiple of 16 */
+    uint32_t stub_size;    /* its bytes */
+    uint32_t break_number; /* immediate of BREAK, 21 bits (break.b always reports 0) */
+    previrt_ia64_emit_fn emit;
+    void *emit_context;
+    uint8_t action[PREVIRT_IA64_OP_LIMIT]; /* enum previrt_ia64_action of each operation */
+};
+
+/* `native`: stubs perform the original operation. Proves a table and a rewriter on bare hardware.
+ */
+PREVIRT_API void previrt_ia64_target_native(struct previrt_ia64_target *target);
+
+/* `break`: every operation to be rewritten becomes a break (number) in its slot. */
+PREVIRT_API void previrt_ia64_target_break(struct previrt_ia64_target *target, uint32_t number);
+
+/* The page that the target `vcpu` reads: guest-virtual, mapped at a fixed address. */
+struct previrt_ia64_vcpu {
+    uint64_t cr[128]; /* by number; cr.ivr, whose read has an effect, is not read from here */
+    uint64_t kr[8];
+    uint64_t psr; /* as mov =psr shows it */
+};
+
+/*
+ * `vcpu`: reads of control registers, kernel registers and psr become loads from the page at
+ * (vcpu_address), with the result register as the only temporary; everything else becomes break
+ * (number).
+ */
+PREVIRT_API void previrt_ia64_target_vcpu(struct previrt_ia64_target *target,
+                                          const uint64_t *vcpu_address, uint32_t number);
+
+/* Why a site was refused. */
+enum previrt_ia64_reason {
+    PREVIRT_IA64_REASON_NONE = 0,
+    PREVIRT_IA64_REASON_RANGE,       /* not inside an executable region, or not a bundle address */
+    PREVIRT_IA64_REASON_ORDER,       /* not behind the site before it */
+    PREVIRT_IA64_REASON_BYTES,       /* the bundle does not hold what is recorded */
+    PREVIRT_IA64_REASON_UNDECODABLE, /* another slot of the bundle is not an instruction */
+    PREVIRT_IA64_REASON_PINNED,      /* something names an address in the bundle */
+    PREVIRT_IA64_REASON_STAYS,  /* another slot (break, epc, vmsw) means something else elsewhere */
+    PREVIRT_IA64_REASON_CALL,   /* a call would leave a return address in the stub */
+    PREVIRT_IA64_REASON_REACH,  /* a branch cannot reach */
+    PREVIRT_IA64_REASON_TARGET, /* the emitter has no code for it */
+    PREVIRT_IA64_REASON_STUBS,  /* the stub area is full */
+    PREVIRT_IA64_REASON_COUNT
+};
+
+/* The text of (reason), never NULL. */
+PREVIRT_API const char *previrt_ia64_reason_text(unsigned reason);
+
+struct previrt_ia64_refusal {
+    size_t site; /* index in the array of sites */
+    int status;  /* what the emitter returned, or the status that fits the reason */
+    uint8_t reason;
+};
+
+/* Opaque; lives in the caller's buffer, and holds pointers: it may not be moved. */
+struct previrt_ia64_plan;
+
+/* Bytes of memory that a plan of (count) sites and (stub_size) bytes of stubs needs; 0: too large.
+ */
+PREVIRT_API size_t previrt_ia64_plan_bound(size_t count, uint32_t stub_size);
+
+/*
+ * Plans. (sites): (count) records, ascending by address and slot; read at plan time only. (buffer):
+ * 8-byte aligned, previrt_ia64_plan_bound() bytes. (target) is copied. Writes nothing but the
+ * buffer. PREVIRT_OK: (*plan) is complete. PREVIRT_E_REFUSED: it holds refusals and cannot be
+ * committed. E_INVALID: regions unsorted, a stub area that is unaligned, wraps or overlaps an
+ * executable region, no emitter. E_SPACE.
+ */
+PREVIRT_API int previrt_ia64_plan(const struct previrt_memory *memory,
+                                  const struct previrt_site *sites, size_t count,
+                                  const struct previrt_ia64_target *target, void *buffer,
+                                  size_t buffer_size, struct previrt_ia64_plan **plan);
+
+/* The refusal numbered (index): 1 and filled in, 0 after the last. */
+PREVIRT_API int previrt_ia64_plan_refusal(const struct previrt_ia64_plan *plan, size_t index,
+                                          struct previrt_ia64_refusal *refusal);
+
+struct previrt_ia64_plan_summary {
+    size_t sites;      /* given */
+    size_t kept;       /* left as they are */
+    size_t stubbed;    /* sites moved to stubs */
+    size_t broken;     /* sites replaced by break */
+    size_t bundles;    /* that the commit writes */
+    size_t refused;    /* sites */
+    size_t stub_bytes; /* of the stub area that are used */
+};
+PREVIRT_API void previrt_ia64_plan_summary(const struct previrt_ia64_plan *plan,
+                                           struct previrt_ia64_plan_summary *summary);
+
+#define PREVIRT_IA64_LINE 32 /* bytes that fc.i is guaranteed to flush (SDM 3 fc) */
+
+/*
+ * Instruction caches do not follow stores (SDM 2, 4.4.6.2). After everything is written, (line) is
+ * called for each line that holds a changed byte: (address) guest-virtual, a multiple of
+ * PREVIRT_IA64_LINE, (written) the first changed byte as it was written; it is to execute fc.i.
+ * Then (finish) once: sync.i, srlz.i. Both may be NULL offline.
+ */
+struct previrt_ia64_coherence {
+    void (*line)(void *context, uint64_t address, void *written);
+    void (*finish)(void *context);
+    void *context;
+};
+
+/*
+ * Writes the stubs to (stub_memory), at least summary.stub_bytes long, then each bundle once.
+ * Before that it checks that every bundle still holds its original bytes. PREVIRT_OK; E_STATE:
+ * refused sites or committed already; E_BYTES; E_STUBS; E_INVALID: a region cannot be written.
+ * After an error nothing has been written. No processor may execute the bundles meanwhile.
+ */
+PREVIRT_API int previrt_ia64_commit(struct previrt_ia64_plan *plan, uint8_t *stub_memory,
+                                    size_t stub_bytes,
+                                    const struct previrt_ia64_coherence *coherence);
+
+/* Restores every bundle's original bytes, all or nothing; the stubs stay. E_STATE, E_BYTES, as
+ * above. */
+PREVIRT_API int previrt_ia64_revert(struct previrt_ia64_plan *plan,
+                                    const struct previrt_ia64_coherence *coherence);
+
+/*
+ * Where an instruction pointer in the stub area comes from: the bundle and slot whose work it does,
+ * for faults and for contexts that were interrupted there. E_RANGE: not in a stub; slot 3: the
+ * branch to the next bundle.
+ */
+PREVIRT_API int previrt_ia64_plan_origin(const struct previrt_ia64_plan *plan, uint64_t ip,
+                                         unsigned slot, uint64_t *address, unsigned *origin_slot);
 
 #ifdef __cplusplus
 }

@@ -839,6 +839,36 @@ void previrt_ia64_registers(const struct previrt_ia64_insn *insn,
     add_implicit(insn, reads, writes);
 }
 
+void pv_ia64_system_operands(const struct previrt_ia64_insn *insn, unsigned *gr, unsigned *second)
+{
+    int have_gr = 0;
+
+    *gr = *second = 0;
+    for (const uint8_t *k = formats[insn->format].operand; *k; k++) {
+        const struct operand_info *o = &operands[*k];
+        unsigned n = field(insn->bits, o->part[0].position, o->part[0].length);
+
+        switch (o->class) {
+        case CLASS_GR:
+            if (have_gr)
+                *second = n;
+            else
+                *gr = n;
+            have_gr = 1;
+            break;
+        case CLASS_AR:
+        case CLASS_CR:
+        case CLASS_INDIRECT:
+            *second = n;
+            break;
+        default:
+            if (*k == K_IMM2)
+                *second = n;
+            break;
+        }
+    }
+}
+
 /* --- Text --- */
 
 struct writer {
