@@ -577,7 +577,7 @@ static void hostile_files_are_survived(void **state)
     unsigned refused = 0, answered = 0;
 
     (void)state;
-    for (size_t size = 0; size < image.size; size += 1 + size / 512) {
+    for (size_t size = 0; size < image.size; size += 1 + size / 128) {
         uint8_t *copy = malloc(size + 1);
         struct previrt_scan_result scanned = {.size = sizeof(scanned)};
 
@@ -591,7 +591,7 @@ static void hostile_files_are_survived(void **state)
         previrt_scan_mem(copy, size, NULL, &scanned);
         free(copy);
     }
-    for (unsigned round = 0; round < 3000; round++) {
+    for (unsigned round = 0; round < 1000; round++) {
         uint8_t *copy = malloc(image.size);
 
         assert_non_null(copy);

@@ -334,7 +334,7 @@ static void random_code(uint8_t bytes[16])
 static void fast_paths_agree_with_complete_decoding(void **state)
 {
     static const unsigned modes[] = {16, 32, 64};
-    const unsigned rounds = 400000;
+    const unsigned rounds = 150000;
     unsigned plain = 0;
 
     (void)state;
@@ -371,7 +371,7 @@ static void fast_paths_agree_with_complete_decoding(void **state)
  */
 static void site_decoder_and_classifier_agree(void **state)
 {
-    const unsigned rounds = 2000000;
+    const unsigned rounds = 500000;
     unsigned sensitive = 0;
 
     (void)state;
