@@ -598,9 +598,10 @@ static void print_stats(const char *name, const struct previrt_annotate_stats *s
 {
     fprintf(stderr,
             "previrt as: %s: %u sites, %u dormant, %u in macros, %u with dead flags, %u excluded; "
-            "pads: %u prefix bytes, %u nop bytes\n",
+            "pads: %u prefix bytes, %u nop bytes; static: %u replaced, %u left\n",
             name, stats->sites, stats->dormant, stats->in_macros, stats->flags_dead,
-            stats->excluded, stats->prefix_bytes, stats->nop_bytes);
+            stats->excluded, stats->prefix_bytes, stats->nop_bytes, stats->replaced,
+            stats->unknown);
 }
 
 static int assemble(struct as_command *command, const char *assembler)

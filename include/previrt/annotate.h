@@ -36,7 +36,7 @@ enum previrt_cpu {
 /* Static mode: what is emitted in place of the operations. */
 enum previrt_static_target {
     PREVIRT_STATIC_NONE = 0,   /* annotate for rewriting at load time */
-    PREVIRT_STATIC_NATIVE = 1, /* each operation calls a stub in the same object that performs it */
+    PREVIRT_STATIC_NATIVE = 1, /* each operation is performed out of line, in the same object */
     PREVIRT_STATIC_VCPU =
         2 /* virtual interrupt flag and segment loads inline, the rest calls the VMM */
 };
@@ -89,7 +89,7 @@ struct previrt_annotate_stats {
     uint32_t nop_bytes;    /* pad bytes behind */
     uint32_t excluded;     /* operations that a rule excluded */
     uint32_t replaced;     /* static mode: operations replaced */
-    uint32_t unknown;      /* operations seen and left alone because their form is not supported */
+    uint32_t unknown;      /* static mode: operations left in place, see docs/static-mode.md */
     uint32_t per_op[PREVIRT_IA32_OP_LIMIT]; /* sites by enum previrt_ia32_op */
 };
 
@@ -97,8 +97,7 @@ struct previrt_annotate_stats {
  * Annotates (text), (size) bytes. On PREVIRT_OK (*out) is a malloc()ed buffer of (*out_size) bytes,
  * the caller's to free, or NULL if nothing had to be changed (then the assembler may read the
  * original). (options) and (stats) may be NULL. The text may be anything at all: what is not
- * understood is copied. PREVIRT_E_INVALID, PREVIRT_E_MEMORY, PREVIRT_E_OPERATION (static mode: an
- * operation that the target cannot replace; (stats->unknown) counts them).
+ * understood is copied. PREVIRT_E_INVALID, PREVIRT_E_MEMORY.
  */
 PREVIRT_API int previrt_annotate(const char *text, size_t size,
                                  const struct previrt_annotate_options *options, char **out,

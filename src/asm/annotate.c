@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include <previrt/table.h>
+#include <previrt/vcpu.h>
 
 #include "asm/flow.h"
 #include "asm/operation.h"
@@ -31,6 +32,9 @@
 #define LABEL_DESC "8086703"
 #define LABEL_NOTE "8086704"
 #define PREFIX_DS  0x3e
+
+#define PAGE_SYMBOL       "previrt_vcpu" /* of the vCPU page, static mode */
+#define STATIC_SUBSECTION "8192"         /* where static mode puts its stubs: behind everything */
 
 enum {
     SECTION_STACK = 64,  /* deeper .pushsection nesting is counted, but not remembered */
@@ -525,6 +529,152 @@ static void emit_site(struct annotator *a, const char *start, const char *after,
     a->stats->per_op[operation->op]++;
 }
 
+/* ---- static mode ---- */
+
+/* The operation's name as part of a symbol: "mov to cr" is mov_to_cr. */
+static void append_identifier(struct annotator *a, const char *name)
+{
+    for (; *name; name++) {
+        char c = *name == ' ' || *name == ';' ? '_' : *name;
+
+        append(a, &c, 1);
+    }
+}
+
+static void append_page_field(struct annotator *a, unsigned offset)
+{
+    append_text(a, PAGE_SYMBOL "+");
+    append_number(a, offset);
+}
+
+/* The destination, if it is a general register of 16 or 32 bits, so that a load of the page can
+ * take the place of the operation. */
+static int destination(const struct pv_operand *operands, unsigned count,
+                       const struct pv_operand **result)
+{
+    *result = count ? &operands[count - 1] : NULL;
+    return *result && (*result)->kind == PV_OPERAND_REGISTER && (*result)->width >= 16;
+}
+
+/* Operations that are one load or store of the vCPU page. 1 if (operation) was one and is emitted.
+ * In Intel syntax everything goes to the VMM. */
+static int emit_page_access(struct annotator *a, const char *start, const char *operand_text,
+                            const char *after, const struct pv_operation *operation)
+{
+    struct pv_operand operands[PV_OPERANDS_MAX];
+    const struct pv_operand *target;
+    unsigned count, offset;
+
+    if (a->intel)
+        return 0;
+    count = pv_read_operands(operand_text, after, 0, operands);
+    switch (operation->op) {
+    case PREVIRT_IA32_CLI:
+        append_text(a, "movb $0,");
+        append_page_field(a, PREVIRT_VCPU_EFLAGS + PREVIRT_VCPU_IF_BYTE);
+        return 1;
+    case PREVIRT_IA32_PUSHF:
+        /* the page has the system flags alone: right where the arithmetic ones are unspecified */
+        if (operation->bytes != 1 || !a->app_start || a->macro_depth || a->repeat_depth ||
+            !pv_flow_flags_unspecified(&a->flow, a->app_start, start))
+            return 0;
+        append_text(a, "pushl ");
+        append_page_field(a, PREVIRT_VCPU_EFLAGS);
+        return 1;
+    case PREVIRT_IA32_PUSH_SEG:
+        if (operation->bytes != (operands[0].number >= 4 ? 2 : 1))
+            return 0; /* pushw */
+        append_text(a, "pushl ");
+        append_page_field(a, PREVIRT_VCPU_SEGMENTS + 4u * operands[0].number);
+        return 1;
+    case PREVIRT_IA32_MOV_FROM_SEG:
+        offset = PREVIRT_VCPU_SEGMENTS + 4u * operands[0].number;
+        break;
+    case PREVIRT_IA32_MOV_FROM_CR:
+        if (operands[0].end - operands[0].text != 4)
+            return 0;
+        if (operands[0].number != 0 && (operands[0].number < 2 || operands[0].number > 4))
+            return 0;
+        offset = PREVIRT_VCPU_CR + 4u * operands[0].number;
+        break;
+    case PREVIRT_IA32_SLDT:
+        offset = PREVIRT_VCPU_LDTR;
+        break;
+    case PREVIRT_IA32_STR:
+        offset = PREVIRT_VCPU_TR;
+        break;
+    default:
+        return 0;
+    }
+    if (!destination(operands, count, &target))
+        return 0;
+    append_text(a, target->width == 16 ? "movw " : "movl ");
+    append_page_field(a, offset);
+    append_text(a, ",");
+    append(a, target->text, (size_t)(target->end - target->text));
+    return 1;
+}
+
+/*
+ * vcpu: what is not a load or store of the page becomes
+ *
+ *     call previrt_stub_OP; jmp 1f; original operation; 1:
+ *
+ * so that the VMM finds the original two bytes behind its return address, with all that its
+ * operands say, and the guest's ESP is what it was but for the return address. Nothing is needed
+ * from the assembler that would not work in a macro.
+ */
+static void emit_vcpu(struct annotator *a, const char *start, const char *operand_text,
+                      const char *after, const struct pv_operation *operation)
+{
+    copy_until(a, start);
+    if (emit_page_access(a, start, operand_text, after, operation)) {
+        a->copied = after;
+    } else {
+        append_text(a, "call previrt_stub_");
+        append_identifier(a, previrt_ia32_op_info(operation->op)->name);
+        append_text(a, ";jmp " LABEL_END "f;");
+        copy_until(a, after);
+        append_text(a, ";" LABEL_END ":");
+    }
+    a->stats->replaced++;
+}
+
+/*
+ * native: the operation is performed elsewhere, in a subsection behind the section's own code:
+ *
+ *     jmp STUB; BACK:          STUB: original operation; jmp BACK
+ *
+ * By jumps, not by call and return, so that operands relative to ESP, operations on the stack, and
+ * code that has no stack yet work as they are. What holds interrupts off for the next instruction
+ * stays, and so do macro bodies, which do not know their section.
+ */
+static void emit_native(struct annotator *a, const char *start, const char *after,
+                        const struct pv_operation *operation)
+{
+    const struct section *section = &a->section;
+
+    if (a->macro_depth || !section->name || section->length == 0 ||
+        (operation->shadow && operation->op == PREVIRT_IA32_MOV_TO_SEG) ||
+        (operation->shadow && operation->op == PREVIRT_IA32_POP_SEG)) {
+        a->stats->unknown++;
+        return;
+    }
+    copy_until(a, start);
+    append_text(a, "jmp " LABEL_SITE "f;" LABEL_END ":.pushsection \"");
+    append(a, section->name, section->length);
+    append_text(a, "\"," STATIC_SUBSECTION);
+    if (section->group) {
+        append_text(a, ",\"axG\",@progbits,");
+        append(a, section->group, section->group_length);
+        append_text(a, ",comdat");
+    }
+    append_text(a, ";" LABEL_SITE ":");
+    copy_until(a, after);
+    append_text(a, ";jmp " LABEL_END "b;.popsection");
+    a->stats->replaced++;
+}
+
 /* sti holds interrupts off until behind the next instruction; with hlt, mwait and sysexit that is
  * what the code relies on. 1 if (statement) is followed by one of them: (*operation) and (*after)
  * cover both. */
@@ -630,11 +780,20 @@ static void instruction(struct annotator *a, const struct pv_mnemonic *mnemonic,
     case PV_RULE_EXCLUDE:
         a->stats->excluded++;
         return;
-    case PV_RULE_DORMANT:
-        emit_site(a, start, statement->end, &operation, 1);
-        return;
-    default:
+    case PV_RULE_NONE:
+        if (a->options->target == PREVIRT_STATIC_NATIVE) {
+            emit_native(a, start, statement->end, &operation);
+            return;
+        }
+        if (a->options->target == PREVIRT_STATIC_VCPU) {
+            emit_vcpu(a, start, statement->operands, statement->end, &operation);
+            return;
+        }
         emit_site(a, start, statement->end, &operation, 0);
+        return;
+    default: /* dormant; in static mode it is left to the CPUID bit that the VMM masks */
+        if (a->options->target == PREVIRT_STATIC_NONE)
+            emit_site(a, start, statement->end, &operation, 1);
         return;
     }
 }
@@ -801,7 +960,8 @@ static void put_front(struct annotator *a)
     }
     if (front_size <= FRONT_SPACE) {
         memset(body, ' ', FRONT_SPACE - front_size);
-        memcpy(body + FRONT_SPACE - front_size, front, front_size);
+        if (front_size)
+            memcpy(body + FRONT_SPACE - front_size, front, front_size);
     } else {
         append(a, front, front_size - FRONT_SPACE); /* makes room; what it appends is overwritten */
         if (a->status == PREVIRT_OK) {
@@ -848,14 +1008,14 @@ int previrt_annotate(const char *text, size_t size, const struct previrt_annotat
     pv_mnemonic_table_init(&a->table);
 
     read_text(a);
-    if (a->status == PREVIRT_OK && a->stats->sites) {
+    if (a->status == PREVIRT_OK && a->out) {
         copy_until(a, a->end);
         settle_flags(a);
         if (a->status == PREVIRT_OK)
             put_front(a);
     }
     status = a->status;
-    if (status == PREVIRT_OK && a->stats->sites) {
+    if (status == PREVIRT_OK && a->out) {
         *out = a->out;
         *out_size = a->out_size;
     } else {

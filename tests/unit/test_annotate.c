@@ -502,6 +502,47 @@ static void test_messages_keep_the_name_of_the_input(void **state)
     options.name = NULL;
 }
 
+static void check_static(unsigned target, const char *text, const char *expected)
+{
+    char *out;
+
+    options.target = target;
+    out = annotate(text);
+    options.target = PREVIRT_STATIC_NONE;
+    assert_non_null(out);
+    assert_string_equal(out + strspn(out, " "), expected);
+    assert_int_equal(stats.sites, 0);
+    free(out);
+}
+
+static void test_static_native_moves_operations_out_of_line(void **state)
+{
+    (void)state;
+    check_static(PREVIRT_STATIC_NATIVE, "cli\nnop\n",
+                 "jmp 8086701f;8086702:.pushsection \".text\",8192;8086701:cli;jmp 8086702b;"
+                 ".popsection\nnop\n");
+    check_static(PREVIRT_STATIC_NATIVE, "mov %eax,%ss\nsti; hlt\n",
+                 "mov %eax,%ss\njmp 8086701f;8086702:.pushsection \".text\",8192;8086701:sti; hlt;"
+                 "jmp 8086702b;.popsection\n");
+    assert_int_equal(stats.replaced, 1);
+    assert_int_equal(stats.unknown, 1);
+}
+
+static void test_static_vcpu_uses_the_page_and_the_stubs(void **state)
+{
+    (void)state;
+    check_static(PREVIRT_STATIC_VCPU, "cli\n", "movb $0,previrt_vcpu+1\n");
+    check_static(PREVIRT_STATIC_VCPU, "push %ds\n", "pushl previrt_vcpu+28\n");
+    check_static(PREVIRT_STATIC_VCPU, "mov %cr3, %ebx # c\n", "movl previrt_vcpu+60,%ebx # c\n");
+    check_static(PREVIRT_STATIC_VCPU, "mov %cs, %ax\n", "movw previrt_vcpu+20,%ax\n");
+    check_static(PREVIRT_STATIC_VCPU, "#APP\npushf\n#NO_APP\n",
+                 "\n#APP\npushl previrt_vcpu+0\n#NO_APP\n");
+    check_static(PREVIRT_STATIC_VCPU, "pushf\n",
+                 "call previrt_stub_pushf;jmp 8086702f;pushf;8086702:\n");
+    check_static(PREVIRT_STATIC_VCPU, "mov %eax, %cr3\n",
+                 "call previrt_stub_mov_to_cr;jmp 8086702f;mov %eax, %cr3;8086702:\n");
+}
+
 static void test_wrong_arguments_are_refused(void **state)
 {
     struct previrt_annotate_options wrong = {0};
@@ -658,6 +699,8 @@ int main(void)
         cmocka_unit_test(test_hand_written_code_promises_nothing),
         cmocka_unit_test(test_line_information_begins_with_the_site),
         cmocka_unit_test(test_messages_keep_the_name_of_the_input),
+        cmocka_unit_test(test_static_native_moves_operations_out_of_line),
+        cmocka_unit_test(test_static_vcpu_uses_the_page_and_the_stubs),
         cmocka_unit_test(test_wrong_arguments_are_refused),
         cmocka_unit_test(test_the_catalogue_is_covered),
     };

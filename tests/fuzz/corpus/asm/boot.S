@@ -1,4 +1,4 @@
-@/* SPDX-License-Identifier: BSD-2-Clause */
+@0/* SPDX-License-Identifier: BSD-2-Clause */
 /* Boot code as people write it: real mode, the switch, a few drivers' worth of operations, macros. */
 #define SELECTOR_CODE 0x08
 #define SELECTOR_DATA 0x10

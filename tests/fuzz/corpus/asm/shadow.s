@@ -1,4 +1,4 @@
-@# SPDX-License-Identifier: BSD-2-Clause
+@0# SPDX-License-Identifier: BSD-2-Clause
 # Interrupt shadows: what stands behind sti, mov to ss and pop ss has to stay there.
 	.macro	enable insn
 	sti
