@@ -65,6 +65,21 @@ code:
 	nop.i 0 ;;
 }
 { .mmi
+	ptc.g r14,r22 ;;
+	mov r31=psr
+	nop.i 0 ;;
+}
+{ .mmi
+	srlz.d ;;
+	nop.m 0
+	nop.i 0 ;;
+}
+{ .mib
+	mov r31=ar.k2
+	nop.i 0
+	brp.sptk 2f,1b ;;
+}
+{ .mmi
 	chk.a.nc r9,2f
 	tpa r23=r14
 	mov b6=r34 ;;

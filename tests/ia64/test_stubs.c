@@ -32,16 +32,21 @@ static int add_site(void *context, uint64_t address, unsigned slot,
     return previrt_ia64_site_from_insn(insn, address, slot, &sites[site_count++]);
 }
 
-/* "0x..." of a branch target becomes an expression on the label at the image's start */
+/* "0x..." of branch targets become expressions on the label at the image's start */
 static void relative_to_label(char *text)
 {
-    char *number = strstr(text, "0x");
-    unsigned long long target;
+    char from[ORACLE_TEXT + 64], *read = from, *end;
 
-    if (!number)
-        return;
-    target = strtoull(number, NULL, 16);
-    sprintf(number, "code+0x%llx", target - IMAGE_AT);
+    strcpy(from, text);
+    while (*read) {
+        if (strncmp(read, "0x", 2)) {
+            *text++ = *read++;
+            continue;
+        }
+        text += sprintf(text, "code+0x%llx", strtoull(read, &end, 16) - IMAGE_AT);
+        read = end;
+    }
+    *text = '\0';
 }
 
 static size_t bundle_text(char *out, const uint8_t *bytes, uint64_t address)
@@ -56,14 +61,14 @@ static size_t bundle_text(char *out, const uint8_t *bytes, uint64_t address)
     size = (size_t)sprintf(out, "{ .%c%c%c\n", t->name[0] | 32, t->name[1] | 32, t->name[2] | 32);
     for (unsigned s = 0; s < PREVIRT_IA64_SLOTS; s++) {
         struct previrt_ia64_insn insn;
-        char text[ORACLE_TEXT + 32];
+        char text[ORACLE_TEXT + 64];
 
         if (t->unit[s] == PREVIRT_IA64_UNIT_L)
             continue;
         if (previrt_ia64_decode_slot(&bundle, s, &insn) != PREVIRT_OK)
             return 0;
         previrt_ia64_text(&insn, address, text, ORACLE_TEXT);
-        if (insn.effects & PREVIRT_IA64_IP_RELATIVE)
+        if (insn.effects & (PREVIRT_IA64_IP_RELATIVE | PREVIRT_IA64_IP_HINT))
             relative_to_label(text);
         oracle_assembler_text(text);
         size += (size_t)sprintf(out + size, "%s%s\n", text, t->stops >> s & 1 ? " ;;" : "");
@@ -173,6 +178,10 @@ int main(int argc, char **argv)
         previrt_ia64_target_native(&target);
         target.flags = PREVIRT_IA64_TARGET_NEAR;
         faults += check(argv[1], folder, code_size, "native, near", &target);
+        /* an operation that must be last in its group, kept in front of one that is replaced */
+        previrt_ia64_target_native(&target);
+        target.action[PREVIRT_IA64_PTC_G] = PREVIRT_IA64_ACTION_KEEP;
+        faults += check(argv[1], folder, code_size, "native, ptc.g kept", &target);
         previrt_ia64_target_vcpu(&target, &page, 0x1f0000);
         faults += check(argv[1], folder, code_size, "vcpu", &target);
         previrt_ia64_target_break(&target, 0x1f0000);

@@ -119,6 +119,10 @@ static void registers_are_found(void **state)
     assert_true(reads.br == 1u << 5 && writes.br == 1u << 3);
     assert_true(writes.ar[1] & 1); /* ar.pfs, 64 */
     assert_true(insn.effects & PREVIRT_IA64_LINKS);
+    /* br.ctop rotates: p16 to p63 change, with ar.lc and ar.ec */
+    insn = decode(PREVIRT_IA64_UNIT_B, UINT64_C(4) << 37 | 7u << 6);
+    previrt_ia64_registers(&insn, &reads, &writes);
+    assert_true(writes.pr == ~UINT64_C(0xffff) && writes.ar[1] == (1u << 1 | 1u << 2));
     /* mov r8=cr.ivr */
     insn =
         decode(PREVIRT_IA64_UNIT_M, UINT64_C(1) << 37 | UINT64_C(0x24) << 27 | 65u << 20 | 8u << 6);

@@ -97,6 +97,7 @@ struct step {
     int stop_before; /* an instruction group ended since the step before */
     uint64_t at;
     unsigned slot;
+    int links; /* a call: its return address is the next bundle */
 };
 
 struct trace {
@@ -133,7 +134,11 @@ static void add_step(struct trace *trace, const struct previrt_ia64_insn *insn, 
     struct step *step = &trace->step[trace->count];
     uint64_t target, here = at;
 
-    if (insn->effects & PREVIRT_IA64_NOP || !strncmp(insn->name, "brp", 3))
+    if (!strncmp(insn->name, "brp", 3)) {
+        assert_false(in_stubs(at, stub_address)); /* it would predict a branch that is not there */
+        return;
+    }
+    if (insn->effects & PREVIRT_IA64_NOP)
         return;
     assert_true(trace->count < STEPS_MAX);
     if (insn->effects & PREVIRT_IA64_IP_VALUE) {
@@ -171,6 +176,7 @@ static void add_step(struct trace *trace, const struct previrt_ia64_insn *insn, 
     step->stop_before = trace->stop;
     step->at = at;
     step->slot = slot;
+    step->links = (insn->effects & PREVIRT_IA64_LINKS) != 0;
     trace->stop = 0;
     trace->count++;
 }
@@ -217,6 +223,9 @@ static void trace_bundle(struct trace *trace, const uint8_t *bytes, uint64_t at,
         }
         if (!follow)
             return;
+        /* each part of a stub ends its instruction group, and so does every bundle that the target
+         * emits */
+        assert_true(!in_stubs(at, stub_address) || t->stops >> 2 & 1);
         at = next;
         bytes = bytes_at(at, stub_address);
     }
@@ -305,6 +314,14 @@ static void compare_bundle(const struct previrt_ia64_plan *plan, size_t i, uint6
             fail_msg("%llx: %s at %llx is of slot %u, not %u", (unsigned long long)at,
                      before.step[n].text, (unsigned long long)after.step[n].at, before.step[n].slot,
                      slot);
+    }
+    for (unsigned n = 0; n < after.count; n++) {
+        if (!after.step[n].links || !in_stubs(after.step[n].at, stub_address))
+            continue;
+        /* what returns into the stub must find nothing but the branch to the next bundle */
+        assert_int_equal(previrt_ia64_plan_origin(plan, after.step[n].at + 16, 0, &origin, &slot),
+                         PREVIRT_OK);
+        assert_int_equal(slot, 3);
     }
     if (before.count != after.count)
         fail_msg("%llx: %u instructions became %u, the last before: %s", (unsigned long long)at,
