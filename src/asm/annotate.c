@@ -39,6 +39,8 @@
 enum {
     SECTION_STACK = 64,  /* deeper .pushsection nesting is counted, but not remembered */
     NAME_MAX_SIZE = 256, /* of section and symbol names, for the rules */
+    MACRO_CALLS = 256,   /* occurrences of a macro's name that are looked at */
+    ARGUMENT_ROOM = 5,   /* room for an operation that is a macro's argument: a call */
     FRONT_SPACE = 512    /* left at the beginning of the output for what put_front() adds */
 };
 
@@ -85,6 +87,10 @@ struct annotator {
     unsigned depth;
     const char *symbol;
     uint32_t symbol_length;
+
+    const char *macro_name; /* of the outermost macro whose body this is */
+    uint32_t macro_name_length;
+    int macro_replacement; /* the body is in .altinstr_replacement here */
 
     const char *prefix_start; /* prefix statements that belong to the next one; NULL: none */
     unsigned prefix_count;
@@ -327,6 +333,14 @@ static void shadow_mnemonic(struct annotator *a, const struct pv_statement *stat
         a->shadowed[mnemonic - pv_mnemonics] = (uint8_t)on;
 }
 
+static int is_replacement(const struct section *section)
+{
+    static const char replacement[] = ".altinstr_replacement";
+
+    return section->length == sizeof(replacement) - 1 &&
+           memcmp(section->name, replacement, section->length) == 0;
+}
+
 /* .code16 and friends, .intel_syntax, .section: in the body of a macro they take effect where it is
  * expanded, so there they say nothing about the text that follows. */
 static void directive(struct annotator *a, const struct pv_mnemonic *mnemonic,
@@ -336,8 +350,15 @@ static void directive(struct annotator *a, const struct pv_mnemonic *mnemonic,
 
     switch (mnemonic->kind) {
     case PV_KIND_MACRO:
-        if (a->macro_depth++ == 0)
+        if (a->macro_depth++ == 0) {
+            struct pv_statement name;
+
             shadow_mnemonic(a, statement, 1);
+            pv_read_name(statement->operands, statement->end, &name);
+            a->macro_name = name.name;
+            a->macro_name_length = name.length;
+            a->macro_replacement = 0;
+        }
         return;
     case PV_KIND_ENDM:
         a->macro_depth -= a->macro_depth > 0;
@@ -351,8 +372,15 @@ static void directive(struct annotator *a, const struct pv_mnemonic *mnemonic,
     default:
         break;
     }
-    if (a->macro_depth)
+    if (a->macro_depth) {
+        if (mnemonic->kind == PV_KIND_PUSHSECTION || mnemonic->kind == PV_KIND_SECTION) {
+            parse_section(a, statement, &section);
+            a->macro_replacement = is_replacement(&section);
+        } else if (mnemonic->kind == PV_KIND_POPSECTION || mnemonic->kind == PV_KIND_PREVIOUS) {
+            a->macro_replacement = 0;
+        }
         return;
+    }
     switch (mnemonic->kind) {
     case PV_KIND_PURGEM:
         shadow_mnemonic(a, statement, 0);
@@ -798,6 +826,71 @@ static void instruction(struct annotator *a, const struct pv_mnemonic *mnemonic,
     }
 }
 
+/* Whether a call of the macro (a->macro_name) behind (p) has the mnemonic of an operation among its
+ * arguments, outside strings. (*bytes): the shortest such operation. */
+static int called_with_operation(struct annotator *a, const char *p, unsigned *bytes)
+{
+    unsigned budget = MACRO_CALLS;
+
+    *bytes = PREVIRT_LENGTH_MAX;
+    while (budget-- > 0 &&
+           (p = memmem(p, (size_t)(a->end - p), a->macro_name, a->macro_name_length))) {
+        struct pv_statement word;
+        const char *q = p + a->macro_name_length, *line = memchr(q, '\n', (size_t)(a->end - q));
+
+        if (!line)
+            line = a->end;
+        p = q;
+        if (q == line || !(pv_class[(uint8_t)*q] & PV_CLASS_SPACE))
+            continue;
+        while (q < line && *q != '"') {
+            const struct pv_mnemonic *mnemonic;
+
+            pv_read_name(q, line, &word);
+            if (!word.name) {
+                q++;
+                continue;
+            }
+            q = word.operands;
+            mnemonic = pv_mnemonic_find(&a->table, word.name, word.length, word.hash);
+            /* with operands, or with a shadow, it would not be passed like this */
+            if (mnemonic && mnemonic->kind == PV_KIND_ALONE && mnemonic->op != PREVIRT_IA32_STI &&
+                mnemonic->bytes < *bytes)
+                *bytes = mnemonic->bytes;
+        }
+    }
+    return *bytes < PREVIRT_LENGTH_MAX;
+}
+
+/*
+ * A statement of a macro's body whose mnemonic is an argument: `\op', where some call passes an
+ * operation. The record says that the operation is not known; the finish pass looks at what was
+ * assembled, and drops it where that is nothing sensitive. Not in .altinstr_replacement: what
+ * stands there may be nothing at all, and is dormant anyway.
+ */
+static void argument_statement(struct annotator *a, const struct pv_statement *statement)
+{
+    unsigned bytes, nops;
+
+    if (a->options->target != PREVIRT_STATIC_NONE || a->macro_depth != 1 || !a->macro_name ||
+        a->macro_replacement || !called_with_operation(a, statement->next, &bytes) ||
+        action_here(a) != PV_RULE_NONE)
+        return;
+    nops = bytes < ARGUMENT_ROOM ? ARGUMENT_ROOM - bytes : 0;
+    copy_until(a, statement->first);
+    append_text(a, LABEL_SITE ":");
+    copy_until(a, statement->end);
+    if (nops) {
+        append_text(a, ";");
+        append_bytes(a, nop_bytes(a->options->cpu, nops), nops);
+        a->out_size--; /* the semicolon: the record brings its own */
+    }
+    append_record(a, statement->first, statement->end, PREVIRT_IA32_NO_OP, 0);
+    a->stats->sites++;
+    a->stats->in_macros++;
+    a->stats->nop_bytes += nops;
+}
+
 static void note_labels(struct annotator *a, const struct pv_statement *statement)
 {
     for (uint32_t i = 0; i < statement->labels; i++) {
@@ -856,6 +949,8 @@ static void read_text(struct annotator *a)
                     continue;
                 }
             }
+            if (a->macro_depth && statement.kind == PV_STATEMENT_CODE && *statement.name == '\\')
+                argument_statement(a, &statement);
             if (mnemonic && mnemonic->kind > PV_KIND_PREFIX && mnemonic->kind != PV_KIND_BYTE)
                 directive(a, mnemonic, &statement);
             else if (mnemonic && mnemonic->kind != PV_KIND_PLAIN &&

@@ -340,6 +340,15 @@ static void test_a_macro_may_have_a_mnemonic_for_a_name(void **state)
           ".macro cli\nnop\n.endm\ncli\n.purgem cli\n<p6cli>cli\n");
 }
 
+static void test_a_mnemonic_may_be_an_argument(void **state)
+{
+    char *out;
+
+    (void)state;
+    check_same(".macro a o n\n\\o\n.pushsection .altinstr_replacement,\"ax\"\n\\n\n.popsection\n"
+               ".endm\na \"\", \"clac\"\n");
+}
+
 static void test_other_code_sizes_are_left_alone(void **state)
 {
     (void)state;
@@ -689,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_operations_spelled_as_bytes),
         cmocka_unit_test(test_macro_arguments_as_operands),
         cmocka_unit_test(test_a_macro_may_have_a_mnemonic_for_a_name),
+        cmocka_unit_test(test_a_mnemonic_may_be_an_argument),
         cmocka_unit_test(test_other_code_sizes_are_left_alone),
         cmocka_unit_test(test_intel_syntax),
         cmocka_unit_test(test_replacements_are_dormant),
