@@ -345,6 +345,12 @@ static void test_a_mnemonic_may_be_an_argument(void **state)
     char *out;
 
     (void)state;
+    out = annotate(".macro m op\n1: \\op\n.endm\nm rdmsr\nm wrmsr\n");
+    assert_non_null(out);
+    assert_non_null(strstr(out, "\n1: 8086701:\\op;.byte 0x8d,0x76,0x00;8086702:"));
+    assert_non_null(strstr(out, ".byte 8086702b-8086701b,0,0,0;.popsection\n.endm"));
+    free(out);
+    check_same(".macro m op\n\\op\n.endm\nm nop\nm \"rdmsr\"\n");
     check_same(".macro a o n\n\\o\n.pushsection .altinstr_replacement,\"ax\"\n\\n\n.popsection\n"
                ".endm\na \"\", \"clac\"\n");
 }
