@@ -104,6 +104,25 @@ static int read_headers(struct image *image)
     return PREVIRT_OK;
 }
 
+/* Whether an earlier run has added its section. */
+static int rewritten_already(const struct image *image)
+{
+    const Elf32_Shdr *names;
+
+    if (!image->head.e_shnum)
+        return 0;
+    names = &image->sections[image->head.e_shstrndx];
+    for (unsigned i = 1; i < image->head.e_shnum; i++) {
+        uint32_t name = image->sections[i].sh_name;
+
+        if (inside(name, sizeof(PREVIRT_STUB_SECTION), names->sh_size) &&
+            !memcmp(image->bytes + names->sh_offset + name, PREVIRT_STUB_SECTION,
+                    sizeof(PREVIRT_STUB_SECTION)))
+            return 1;
+    }
+    return 0;
+}
+
 /* The file offset that is loaded at [address, address + length), or -1. */
 static int64_t file_offset(const struct image *image, uint64_t address, uint64_t length)
 {
@@ -439,8 +458,12 @@ static int rewrite(struct image *image, const struct previrt_elf_options *option
     size_t count, bound;
     int status;
 
-    if ((status = read_headers(image)) < 0 || (status = find_regions(image)) < 0 ||
-        (status = find_table(image)) < 0 || (status = place(image, options, &target)) < 0)
+    if ((status = read_headers(image)) < 0)
+        return status;
+    if (rewritten_already(image))
+        return fail(image, PREVIRT_E_MALFORMED, "it has been rewritten already");
+    if ((status = find_regions(image)) < 0 || (status = find_table(image)) < 0 ||
+        (status = place(image, options, &target)) < 0)
         return status;
     memory = (struct previrt_memory){.regions = image->regions, .count = image->region_count};
     status = previrt_plan_count(image->notes, image->notes_size, image->notes_address, &count);
