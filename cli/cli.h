@@ -8,6 +8,7 @@
 #ifndef PREVIRT_CLI_H
 #define PREVIRT_CLI_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -72,6 +73,13 @@ void cli_output_abort(struct cli_output *out);
 
 /* open, write, commit. */
 int cli_write_file(const char *path, const void *data, size_t size);
+
+/*
+ * The image (name) of back-end (backend): 0 and its (path), or the exit status after a message. (size) is
+ * CLI_LOADER_MAX.
+ */
+#define CLI_LOADER_MAX (PATH_MAX + 64)
+int cli_find_loader(const char *backend, const char *name, char *path, size_t size);
 
 /* JSON, over json-c. Addresses and raw bytes are hexadecimal strings ("0xc1000000", "0fa2"). */
 struct json_object;

@@ -164,32 +164,6 @@ static int check_file(const char *path, bool module)
     return CLI_OK;
 }
 
-/* The loader in the build folder that this command stands in, or where it is installed. */
-static int find_loader(char *path, size_t size)
-{
-    static const char *const places[] = {"../backends/raw/" LOADER, "../libexec/previrt/" LOADER};
-    char directory[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", directory, sizeof(directory) - 1);
-    char *slash;
-
-    if (length < 0) {
-        cli_error("/proc/self/exe: %s", strerror(errno));
-        return CLI_IO;
-    }
-    directory[length] = 0;
-    slash = strrchr(directory, '/');
-    if (slash)
-        *slash = 0;
-    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-        int needed = snprintf(path, size, "%s/%s", directory, places[i]);
-
-        if (needed > 0 && (size_t)needed < size && access(path, R_OK) == 0)
-            return CLI_OK;
-    }
-    cli_error("no %s beside %s; --loader names it", LOADER, directory);
-    return CLI_IO;
-}
-
 /* What QEMU's status says about the guest. */
 static int guest_status(int status)
 {
@@ -344,7 +318,7 @@ int cmd_run(int argc, char **argv)
         NULL,
         NULL};
     struct run_options options = {.append = "", .memory = MEMORY_DEFAULT, .rewrite = "native"};
-    char loader[PATH_MAX + sizeof("../libexec/previrt/" LOADER)], append[64];
+    char loader[CLI_LOADER_MAX], append[64];
     char *modules;
     int status;
 
@@ -355,7 +329,7 @@ int cmd_run(int argc, char **argv)
     if (!status && options.loader)
         status = check_file(options.loader, false);
     if (!status && !options.loader) {
-        status = find_loader(loader, sizeof(loader));
+        status = cli_find_loader("raw", LOADER, loader, sizeof(loader));
         options.loader = loader;
     }
     if (status)

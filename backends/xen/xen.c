@@ -1,0 +1,868 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The Xen back-end: a 64-bit PV domain (Xen's public headers: xen.h, arch-x86/xen-x86_64.h). */
+#define __XEN_INTERFACE_VERSION__ 0x00040d00
+#include <elf.h>
+#undef PF_R
+#include <xen/xen.h>
+#include <xen/sched.h>
+#include <xen/event_channel.h>
+#include <xen/physdev.h>
+#include <xen/vcpu.h>
+#include <previrt/rewrite.h>
+#include "../../src/vmm/vmm.h"
+#include "offsets.h"
+
+#define VIRT_BASE    0xffffffff80000000ul
+#define PHYSMAP      0xffffff0000000000ul /* root slot 510: guest-physical 0 */
+#define PHYSMAP_SLOT 510
+#define VMM_SLOT     511
+
+#define X_P   1ul
+#define X_RW  2ul
+#define X_US  4ul
+#define X_A   0x20ul
+#define X_D   0x40ul
+#define X_NX  (1ul << 63)
+#define TABLE (X_P | X_RW | X_US | X_A)
+
+#define LOW_BASE   0xffc00000u /* what reservetop=4M leaves free */
+#define LOW_VCPU   LOW_BASE
+#define LOW_ENTRY  (LOW_BASE + 0x1000)
+#define LOW_STUBS  (LOW_BASE + 0x2000)
+#define STUBS_SIZE 0x60000u
+#define LOW_SIZE   (0x2000 + STUBS_SIZE)
+
+#define GUEST_RAM_MAX (256ul << 20)
+#define SITES_MAX     16384
+
+extern char hypercall_page[], pv_trap_entries[], pv_event_entry[], pv_failsafe_entry[],
+    pv_stack_top[];
+extern char pv_low_entry[], pv_low_entry_end[];
+
+/* The last segment of the image, which `previrt pack` replaces: one page of header, then the
+ * guest's ELF file. */
+struct pv_xen_guest {
+    char magic[8];
+    uint64_t size;
+    uint8_t reserved[4080];
+    uint8_t image[];
+};
+extern const struct pv_xen_guest pv_guest_segment;
+
+#define hypercall5(nr, a, b, c, d, e)                                                              \
+    ({                                                                                             \
+        long ret_, a_ = (long)(a), b_ = (long)(b), c_ = (long)(c);                                 \
+        register long d_ __asm__("r10") = (long)(d);                                               \
+        register long e_ __asm__("r8") = (long)(e);                                                \
+        __asm__ volatile("call *%[f]"                                                              \
+                         : "=a"(ret_), "+D"(a_), "+S"(b_), "+d"(c_), "+r"(d_), "+r"(e_)            \
+                         : [f] "r"(hypercall_page + (nr)*32)                                       \
+                         : "rcx", "r11", "memory");                                                \
+        ret_;                                                                                      \
+    })
+#define hypercall3(nr, a, b, c) hypercall5(nr, a, b, c, 0, 0)
+
+static struct pv_vmm vmm;
+extern struct pv_vmm pv_guest
+    __attribute__((alias("vmm"))); /* entry.S: begins with struct pv_cpu */
+volatile uint8_t *pv_upcall_mask;
+
+static struct pv_node nodes[PV_NODES];
+static struct pv_op_site sites[SITES_MAX];
+static size_t site_count;
+static uint8_t low_pages[LOW_SIZE] __attribute__((aligned(4096)));
+static uint8_t plan_memory[8u << 20] __attribute__((aligned(16)));
+static shared_info_t *shared_info;
+static uint8_t shared_info_page[4096] __attribute__((aligned(4096)));
+static const unsigned long *p2m;
+static start_info_t *start_info;
+
+static evtchn_port_t timer_port, console_port;
+
+/* entry.S calls these */
+void pv_xen_main(start_info_t *si);
+void pv_xen_events(void);
+void pv_xen_operation(unsigned index);
+void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss);
+void pv_xen_fatal(const unsigned long *frame);
+int pv_xen_prepare(void);
+
+/* ---- page tables ---- */
+
+struct xspace {
+    uint32_t l4_kernel, l4_user, l3_kernel, l3_user; /* pfns, 0: not made */
+    uint32_t l2[3];
+    uint32_t l1[PV_REGIONS];
+};
+static struct xspace xspaces[PV_SPACES];
+static uint32_t kernel_l2, kernel_l1[PV_KERNEL_REGIONS];
+static unsigned long ram_pfn, pool_next, pool_end;
+static uint32_t pool_free[65536];
+static unsigned pool_free_count;
+static uint64_t vmm_l3_entry, physmap_entry;
+
+#define QUEUE 512
+static mmu_update_t queue[QUEUE];
+static unsigned queued;
+static int need_flush;
+static int current_space = -1;
+
+static __attribute__((noreturn)) void stop(int status);
+
+static void console_write(const char *s, size_t n)
+{
+    hypercall3(__HYPERVISOR_console_io, CONSOLEIO_write, n, s);
+}
+
+static void panic(const char *what, long value)
+{
+    char b[20];
+
+    for (int i = 0; i < 16; i++)
+        b[i] = "0123456789abcdef"[(unsigned long)value >> (60 - 4 * i) & 15];
+    b[16] = '\n';
+    console_write("previrt: ", 9);
+    for (const char *w = what; *w; w++)
+        console_write(w, 1);
+    console_write(" ", 1);
+    console_write(b, 17);
+    stop(3);
+}
+
+static void drain(void)
+{
+    if (queued) {
+        unsigned done = 0, n = queued;
+        long r;
+
+        queued = 0;
+        r = hypercall5(__HYPERVISOR_mmu_update, queue, n, &done, DOMID_SELF, 0);
+        if (r) {
+            pv_printf(&vmm, "previrt: mmu_update %u of %u: ptr %#lx val %#lx\n", done, n,
+                      (unsigned long)queue[done].ptr, (unsigned long)queue[done].val);
+            panic("mmu_update failed", r);
+        }
+    }
+}
+
+static void enqueue(uint64_t ptr, uint64_t val)
+{
+    if (queued == QUEUE)
+        drain();
+    queue[queued].ptr = ptr;
+    queue[queued++].val = val;
+}
+
+static void mmuext(unsigned cmd, unsigned long mfn)
+{
+    struct mmuext_op op = {.cmd = cmd};
+    long r;
+
+    op.arg1.mfn = mfn;
+    r = hypercall5(__HYPERVISOR_mmuext_op, &op, 1, 0, DOMID_SELF, 0);
+    if (r) {
+        pv_printf(&vmm, "previrt: mmuext_op %u mfn %#lx\n", cmd, mfn);
+        panic("mmuext_op failed", r);
+    }
+}
+
+static uint32_t table_alloc(void)
+{
+    uint32_t pfn;
+
+    if (pool_free_count)
+        pfn = pool_free[--pool_free_count];
+    else if (pool_next < pool_end)
+        pfn = pool_next++;
+    else
+        panic("out of page-table pages", pool_end), pfn = 0;
+    mmuext(MMUEXT_CLEAR_PAGE, p2m[pfn]);
+    return pfn;
+}
+
+static void table_set(uint32_t table, unsigned index, uint64_t entry)
+{
+    enqueue(((uint64_t)p2m[table] << 12) + index * 8, entry);
+}
+
+static uint64_t to_table(uint32_t pfn)
+{
+    return (uint64_t)p2m[pfn] << 12 | TABLE;
+}
+
+static void make_space(struct xspace *s)
+{
+    s->l3_kernel = table_alloc();
+    s->l3_user = table_alloc();
+    s->l4_kernel = table_alloc();
+    s->l4_user = table_alloc();
+    table_set(s->l3_kernel, 3, to_table(kernel_l2));
+    table_set(s->l4_kernel, 0, to_table(s->l3_kernel));
+    table_set(s->l4_kernel, VMM_SLOT, vmm_l3_entry);
+    table_set(s->l4_kernel, PHYSMAP_SLOT, physmap_entry);
+    table_set(s->l4_user, 0, to_table(s->l3_user));
+    drain();
+    mmuext(MMUEXT_PIN_L4_TABLE, p2m[s->l4_kernel]);
+    mmuext(MMUEXT_PIN_L4_TABLE, p2m[s->l4_user]);
+}
+
+static uint32_t table_for(unsigned space, uint32_t va)
+{
+    struct xspace *s = &xspaces[space];
+    unsigned region = va >> 21;
+
+    if (region >= PV_REGIONS) {
+        uint32_t *l1 = &kernel_l1[region - PV_REGIONS];
+
+        if (!*l1) {
+            *l1 = table_alloc();
+            table_set(kernel_l2, region & 511, to_table(*l1));
+        }
+        return *l1;
+    }
+    if (!s->l4_kernel)
+        make_space(s);
+    if (!s->l1[region]) {
+        unsigned gb = va >> 30;
+
+        if (!s->l2[gb]) {
+            s->l2[gb] = table_alloc();
+            table_set(s->l3_kernel, gb, to_table(s->l2[gb]));
+            table_set(s->l3_user, gb, to_table(s->l2[gb]));
+        }
+        s->l1[region] = table_alloc();
+        table_set(s->l2[gb], region & 511, to_table(s->l1[region]));
+    }
+    return s->l1[region];
+}
+
+static unsigned long va_pfn(const void *p)
+{
+    return ((unsigned long)p - VIRT_BASE) >> 12;
+}
+
+static void x_map(void *context, unsigned space, gva_t va, gpa_t gpa, int protection)
+{
+    uint32_t l1 = table_for(space, va);
+    unsigned long pfn =
+        gpa >= PV_GPA_LOW ? va_pfn(low_pages) + ((gpa - PV_GPA_LOW) >> 12) : ram_pfn + (gpa >> 12);
+    uint64_t e = (uint64_t)p2m[pfn] << 12 | X_P | X_US | X_A;
+
+    (void)context;
+    if (protection & PV_MAP_WRITE)
+        e |= X_RW | X_D;
+    if (!(protection & PV_MAP_EXEC))
+        e |= X_NX;
+    table_set(l1, va >> 12 & 511, e);
+    need_flush = 1;
+}
+
+static void x_unmap(void *context, unsigned space, gva_t va)
+{
+    unsigned region = va >> 21;
+    uint32_t l1 = region >= PV_REGIONS ? kernel_l1[region - PV_REGIONS] : xspaces[space].l1[region];
+
+    (void)context;
+    if (!l1)
+        return;
+    table_set(l1, va >> 12 & 511, 0);
+    need_flush = 1;
+}
+
+static void x_clear(void *context, unsigned space)
+{
+    struct xspace *s = &xspaces[space];
+
+    (void)context;
+    if (!s->l4_kernel)
+        return;
+    for (unsigned gb = 0; gb < 3; gb++)
+        if (s->l2[gb]) {
+            table_set(s->l3_kernel, gb, 0);
+            table_set(s->l3_user, gb, 0);
+        }
+    drain();
+    for (unsigned gb = 0; gb < 3; gb++)
+        if (s->l2[gb]) {
+            pool_free[pool_free_count++] = s->l2[gb];
+            s->l2[gb] = 0;
+        }
+    for (unsigned r = 0; r < PV_REGIONS; r++)
+        if (s->l1[r]) {
+            pool_free[pool_free_count++] = s->l1[r];
+            s->l1[r] = 0;
+        }
+    need_flush = 1;
+}
+
+static void x_flush(void *context)
+{
+    (void)context;
+    drain();
+    if (need_flush) {
+        mmuext(MMUEXT_TLB_FLUSH_LOCAL, 0);
+        need_flush = 0;
+    }
+}
+
+static void x_activate(void *context, unsigned space)
+{
+    struct xspace *s = &xspaces[space];
+    struct mmuext_op op[2];
+    long r;
+
+    (void)context;
+    if (!s->l4_kernel)
+        make_space(s);
+    drain();
+    if (current_space == (int)space && !need_flush)
+        return;
+    op[0].cmd = MMUEXT_NEW_BASEPTR;
+    op[0].arg1.mfn = p2m[s->l4_kernel];
+    op[1].cmd = MMUEXT_NEW_USER_BASEPTR;
+    op[1].arg1.mfn = p2m[s->l4_user];
+    r = hypercall5(__HYPERVISOR_mmuext_op, op, 2, 0, DOMID_SELF, 0);
+    if (r)
+        panic("cannot load page-table roots", r);
+    current_space = space;
+    need_flush = 0;
+}
+
+static void x_flush_page(void *context, gva_t va)
+{
+    (void)context;
+    (void)va;
+    need_flush = 1;
+}
+
+static uint64_t gdt_frame[512] __attribute__((aligned(4096)));
+
+static void x_set_descriptor(void *context, unsigned index, uint64_t descriptor)
+{
+    uint64_t machine = ((uint64_t)p2m[va_pfn(gdt_frame)] << 12) + index * 8;
+    long r = hypercall3(__HYPERVISOR_update_descriptor, machine, descriptor, 0);
+
+    (void)context;
+    if (r)
+        pv_printf(&vmm, "previrt: Xen refused descriptor %u = %#llx: %ld\n", index,
+                  (unsigned long long)descriptor, r);
+}
+
+static void x_set_ts(void *context, int on)
+{
+    (void)context;
+    hypercall3(__HYPERVISOR_fpu_taskswitch, on, 0, 0);
+}
+
+static void x_console(void *context, const char *text, size_t length)
+{
+    (void)context;
+    console_write(text, length);
+}
+
+/* ---- time and events ---- */
+
+static uint64_t x_now(void *context)
+{
+    volatile struct vcpu_time_info *t = &shared_info->vcpu_info[0].time;
+    uint32_t version, lo, hi;
+    uint64_t delta, now;
+
+    (void)context;
+    do {
+        version = t->version;
+        __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi)::"memory");
+        delta = ((uint64_t)hi << 32 | lo) - t->tsc_timestamp;
+        if (t->tsc_shift < 0)
+            delta >>= -t->tsc_shift;
+        else
+            delta <<= t->tsc_shift;
+        now = t->system_time + (uint64_t)((unsigned __int128)delta * t->tsc_to_system_mul >> 32);
+        __asm__ volatile("" ::: "memory");
+    } while ((version & 1) || version != t->version);
+    return now;
+}
+
+static uint64_t deadline_set = ~0ull;
+
+static void x_set_deadline(void *context, uint64_t when)
+{
+    (void)context;
+    if (when == deadline_set)
+        return;
+    deadline_set = when;
+    hypercall3(__HYPERVISOR_set_timer_op, when == PREVIRT_NEVER ? 0 : when, 0, 0);
+}
+
+static void poll_console(void)
+{
+    uint8_t b[64];
+    long n = hypercall3(__HYPERVISOR_console_io, CONSOLEIO_read, sizeof b, b);
+
+    if (n > 0)
+        previrt_uart_receive(&vmm.pc.com1, b, n);
+}
+
+void pv_xen_events(void)
+{
+    volatile struct vcpu_info *v = &shared_info->vcpu_info[0];
+
+    vmm.count.upcalls++;
+    v->evtchn_upcall_pending = 0;
+    __atomic_exchange_n(&v->evtchn_pending_sel, 0, __ATOMIC_SEQ_CST);
+    for (unsigned w = 0; w < 64; w++)
+        if (shared_info->evtchn_pending[w])
+            __atomic_exchange_n(&shared_info->evtchn_pending[w], 0, __ATOMIC_SEQ_CST);
+    deadline_set = ~0ull;
+    poll_console();
+    pv_time(&vmm);
+}
+
+static void x_block(void *context)
+{
+    evtchn_port_t ports[2] = {timer_port, console_port};
+    struct sched_poll poll = {.nr_ports = 2, .timeout = 0};
+
+    (void)context;
+    set_xen_guest_handle(poll.ports, ports);
+    hypercall3(__HYPERVISOR_sched_op, SCHEDOP_poll, &poll, 0);
+    pv_xen_events();
+}
+
+static void stop(int status)
+{
+    struct sched_shutdown sd = {.reason = SHUTDOWN_reboot};
+
+    if (status) {
+        struct physdev_set_iopl iopl = {.iopl = 1};
+
+        if (!hypercall3(__HYPERVISOR_physdev_op, PHYSDEVOP_set_iopl, &iopl, 0))
+            __asm__ volatile("outl %0, %w1" ::"a"(status), "Nd"(PREVIRT_DEBUG_EXIT_PORT));
+        sd.reason = SHUTDOWN_crash;
+    }
+    for (;;)
+        hypercall3(__HYPERVISOR_sched_op, SCHEDOP_shutdown, &sd, 0);
+}
+
+static void x_power(void *context, int status)
+{
+    (void)context;
+    stop(status);
+}
+
+/* ---- segments ---- */
+
+void pv_segment_load(unsigned sreg, uint16_t s)
+{
+    switch (sreg) {
+    case PV_ES:
+        __asm__ volatile("mov %0, %%es" ::"r"(s));
+        break;
+    case PV_DS:
+        __asm__ volatile("mov %0, %%ds" ::"r"(s));
+        break;
+    case PV_FS:
+        __asm__ volatile("mov %0, %%fs" ::"r"(s));
+        break;
+    case PV_GS:
+        /* Xen swaps the GS base with the mode: what user code will see is the one that is not
+         * active now */
+        hypercall3(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, s, 0);
+        __asm__ volatile("mov %0, %%gs" ::"r"(s));
+        break;
+    }
+}
+
+uint16_t pv_segment_read(unsigned sreg)
+{
+    uint16_t s = 0;
+
+    switch (sreg) {
+    case PV_ES:
+        __asm__ volatile("mov %%es, %0" : "=r"(s));
+        break;
+    case PV_DS:
+        __asm__ volatile("mov %%ds, %0" : "=r"(s));
+        break;
+    case PV_FS:
+        __asm__ volatile("mov %%fs, %0" : "=r"(s));
+        break;
+    case PV_GS:
+        __asm__ volatile("mov %%gs, %0" : "=r"(s));
+        break;
+    }
+    return s;
+}
+
+/* ---- the ways in ---- */
+
+void pv_xen_operation(unsigned index)
+{
+    struct pv_op_site site;
+
+    vmm.count.exits++;
+    vmm.cpu.user = 0;
+    if (index >= site_count) {
+        pv_die(&vmm, "operation number %u does not exist", index);
+        return;
+    }
+    if (!vmm.untranslated) {
+        pv_operation(&vmm, &sites[index]);
+        return;
+    }
+    site = sites[index];
+    site.address -= vmm.load_offset;
+    pv_operation(&vmm, &site);
+}
+
+void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
+{
+    vmm.count.exits++;
+    vmm.cpu.user = (cs & 3) == 3;
+    if (vmm.cpu.user) {
+        vmm.cpu.user_cs = cs;
+        vmm.cpu.user_ss = ss & 0xffff;
+    }
+    vmm.untranslated = vmm.cpu.eip < vmm.load_offset && !vmm.booted;
+    if (vector == EVENT_VECTOR) {
+        pv_xen_events();
+        return;
+    }
+    if (vector == FAILSAFE_VECTOR) {
+        pv_die(&vmm, "failsafe callback: a segment selector of the guest is bad");
+        return;
+    }
+    if (vector == 0x80 || vector == VECTOR_BP || vector == VECTOR_OF) {
+        pv_inject(&vmm, vector, 0, 0, 1);
+        return;
+    }
+    pv_exception(&vmm, vector, error, shared_info->vcpu_info[0].arch.cr2);
+}
+
+void pv_xen_fatal(const unsigned long *frame)
+{
+    pv_printf(&vmm,
+              "previrt: fault in the VMM: vector %lu error %lx rip %lx cs %lx rflags %lx rsp %lx "
+              "cr2 %lx\n",
+              frame[0], frame[1], frame[2], frame[3], frame[4], frame[5],
+              (unsigned long)shared_info->vcpu_info[0].arch.cr2);
+    pv_die(&vmm, "the VMM failed");
+    stop(5);
+}
+
+/* Before every return to the guest. 1: to its user code. */
+int pv_xen_prepare(void)
+{
+    if (vmm.dead)
+        stop(7);
+    pv_deliver(&vmm);
+    x_activate(NULL, vmm.current);
+    return vmm.cpu.user;
+}
+
+/* ---- rewriting ---- */
+
+static previrt_emit_fn inline_emit;
+
+/* 32-bit code of a stub: see entry.S for the other end */
+static int emit(void *context, struct previrt_stub_request *q)
+{
+    struct previrt_stub_request base = *q;
+    uint8_t *p = q->code;
+    unsigned op = q->site->op;
+    struct pv_op_site *site;
+
+    if ((op == PREVIRT_IA32_PUSH_SEG || op == PREVIRT_IA32_POP_SEG ||
+         op == PREVIRT_IA32_MOV_FROM_SEG ||
+         (op == PREVIRT_IA32_MOV_TO_SEG && q->insn->system_register <= PV_DS)) &&
+        q->insn->system_register != PV_CS && q->insn->system_register != PV_SS) {
+        /* the processor's own segment registers hold the guest's own selectors */
+        __builtin_memcpy(q->code, q->bytes, q->insn->length);
+        q->length = q->insn->length;
+        q->transfer = PREVIRT_TRANSFER_INLINE;
+        return PREVIRT_OK;
+    }
+    if (q->inline_allowed && op != PREVIRT_IA32_STI) {
+        int r = inline_emit(context, &base);
+
+        if (r == PREVIRT_OK && base.transfer == PREVIRT_TRANSFER_INLINE) {
+            *q = base;
+            return r;
+        }
+    }
+    if (site_count == SITES_MAX)
+        return PREVIRT_E_STUBS;
+    site = &sites[site_count];
+    site->address = q->site->address;
+    site->room = q->room;
+    site->insn = *q->insn;
+    q->transfer = PREVIRT_TRANSFER_JUMP;
+    q->shared = 0;
+    if (op == PREVIRT_IA32_STI) {
+        /* movb $IF, vIF; [pushf]; cmpb $0, pending; jne slow; [popf]; jmp resume; slow: [popf] */
+        int dead = q->site->flags & PREVIRT_SITE_FLAGS_DEAD;
+        uint32_t flag = LOW_VCPU + PREVIRT_VCPU_EFLAGS + PREVIRT_VCPU_IF_BYTE, at;
+
+        *p++ = 0xc6, *p++ = 0x05;
+        __builtin_memcpy(p, &flag, 4), p += 4;
+        *p++ = PREVIRT_VCPU_IF_SET;
+        if (!dead)
+            *p++ = 0x9c;
+        flag = LOW_VCPU + PREVIRT_VCPU_PENDING;
+        *p++ = 0x80, *p++ = 0x3d;
+        __builtin_memcpy(p, &flag, 4), p += 4;
+        *p++ = 0;
+        *p++ = 0x75, *p++ = dead ? 5 : 6;
+        if (!dead)
+            *p++ = 0x9d;
+        *p++ = 0xe9;
+        at = q->resume - (q->stub_address + (uint32_t)(p - q->code) + 4);
+        __builtin_memcpy(p, &at, 4), p += 4;
+        if (!dead)
+            *p++ = 0x9d;
+    }
+    {
+        uint32_t index = site_count, entry = LOW_ENTRY;
+
+        *p++ = 0x68;
+        __builtin_memcpy(p, &index, 4), p += 4;
+        *p++ = 0xea;
+        __builtin_memcpy(p, &entry, 4), p += 4;
+        *p++ = FLAT_RING3_CS64 & 0xff, *p++ = FLAT_RING3_CS64 >> 8;
+    }
+    q->length = p - q->code;
+    site_count++;
+    return PREVIRT_OK;
+}
+
+static int rewrite(const uint8_t *image)
+{
+    const Elf32_Ehdr *eh = (const void *)image;
+    const Elf32_Phdr *ph = (const void *)(image + eh->e_phoff);
+    static struct previrt_region regions[16];
+    struct previrt_memory memory = {regions, 0};
+    struct previrt_target target;
+    struct previrt_plan *plan = NULL;
+    struct previrt_plan_stats stats = {.size = sizeof stats};
+    const uint8_t *notes = NULL;
+    size_t notes_size = 0;
+    uint64_t notes_address = 0;
+    int status;
+
+    for (unsigned i = 0; i < eh->e_phnum; i++, ph++) {
+        if (ph->p_type == PT_LOAD && memory.count < 16 && ph->p_filesz) {
+            regions[memory.count].address = ph->p_vaddr;
+            regions[memory.count].size = ph->p_filesz;
+            regions[memory.count].read = pv_gpa(&vmm, ph->p_paddr, ph->p_filesz);
+            regions[memory.count].write = (uint8_t *)regions[memory.count].read;
+            /* Linux puts its entry text into a segment that is not marked executable */
+            regions[memory.count].flags = PREVIRT_REGION_EXECUTE;
+            memory.count++;
+        }
+        if (ph->p_type == PT_NOTE) {
+            notes = pv_gpa(&vmm, ph->p_paddr, ph->p_filesz);
+            notes_size = ph->p_filesz;
+            notes_address = ph->p_vaddr;
+        }
+    }
+    if (!notes) {
+        pv_die(&vmm, "the guest has no patch-up table: it was not built through previrt");
+        return -1;
+    }
+    previrt_target_vcpu(&target, LOW_VCPU);
+    inline_emit = target.emit;
+    target.emit = emit;
+    for (unsigned op = PREVIRT_IA32_MOV_FROM_SEG; op <= PREVIRT_IA32_POP_SEG; op++)
+        target.action[op] = PREVIRT_ACTION_INLINE;
+    target.name = "xen";
+    target.stub_address = LOW_STUBS;
+    target.stub_size = STUBS_SIZE;
+    target.stub_memory = low_pages + (LOW_STUBS - LOW_BASE);
+    status = previrt_plan(&memory, notes, notes_size, notes_address, &target, plan_memory,
+                          sizeof plan_memory, &plan);
+    if (status == PREVIRT_E_REFUSED) {
+        struct previrt_refusal r;
+
+        for (size_t i = 0; i < 20 && !previrt_plan_refusal(plan, i, &r); i++)
+            pv_printf(&vmm, "previrt: site %#llx (%s): %s\n", (unsigned long long)r.address,
+                      previrt_ia32_op_info(r.op) ? previrt_ia32_op_info(r.op)->name : "?",
+                      previrt_strerror(r.status));
+    }
+    if (status == PREVIRT_OK)
+        status = previrt_commit(plan, NULL, 0);
+    if (status) {
+        pv_die(&vmm, "the patch-up table is refused: %s", previrt_strerror(status));
+        return -1;
+    }
+    previrt_plan_stats(plan, &stats);
+    pv_printf(&vmm, "previrt: %u sites: %u inlined, %u stubs (%u bytes), %u kept, %u dormant\n",
+              stats.sites, stats.inlined, stats.stubbed, stats.stub_bytes, stats.kept,
+              stats.dormant);
+    return 0;
+}
+
+/* ---- start ---- */
+
+static void bind_virq(unsigned virq, evtchn_port_t *port)
+{
+    struct evtchn_bind_virq bind = {.virq = virq, .vcpu = 0};
+    struct evtchn_unmask unmask;
+    long r = hypercall3(__HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, &bind, 0);
+
+    if (r)
+        panic("cannot bind virq", r);
+    *port = bind.port;
+    unmask.port = bind.port;
+    hypercall3(__HYPERVISOR_event_channel_op, EVTCHNOP_unmask, &unmask, 0);
+}
+
+static void build_memory(void)
+{
+    uint64_t *boot_l4 = (uint64_t *)start_info->pt_base;
+    unsigned long first = ((start_info->pt_base - VIRT_BASE) >> 12) + start_info->nr_pt_frames + 16;
+    unsigned long available = start_info->nr_pages, ram;
+    uint32_t l3, l2 = 0, l1 = 0;
+
+    /* an eighth, at least 16 MiB, for page tables */
+    if (first + 8192 >= available)
+        panic("too little memory: pages", available);
+    ram = available - first;
+    ram -= ram / 8 > 4096 ? ram / 8 : 4096;
+    if (ram > GUEST_RAM_MAX >> 12)
+        ram = GUEST_RAM_MAX >> 12;
+    ram &= ~511ul;
+    ram_pfn = first;
+    pool_next = first + ram;
+    pool_end = available;
+    if (pool_end - pool_next > 60000)
+        pool_end = pool_next + 60000;
+    vmm.ram = (uint8_t *)PHYSMAP;
+    vmm.ram_size = (gpa_t)ram << 12;
+
+    l3 = table_alloc();
+    for (unsigned long i = 0; i < ram; i++) {
+        if (i % (512 * 512) == 0) {
+            l2 = table_alloc();
+            table_set(l3, i / (512 * 512), to_table(l2));
+        }
+        if (i % 512 == 0) {
+            l1 = table_alloc();
+            table_set(l2, i / 512 % 512, to_table(l1));
+        }
+        table_set(l1, i % 512, (uint64_t)p2m[ram_pfn + i] << 12 | TABLE | X_D | X_NX);
+    }
+    drain();
+    physmap_entry = to_table(l3);
+    vmm_l3_entry = boot_l4[VMM_SLOT];
+    enqueue((uint64_t)p2m[va_pfn(boot_l4)] << 12 | PHYSMAP_SLOT * 8, physmap_entry);
+    kernel_l2 = table_alloc();
+    for (unsigned long at = 0; at < LOW_SIZE; at += 4096) {
+        gva_t va = LOW_BASE + at;
+        uint32_t t = table_for(0, va);
+        uint64_t e = (uint64_t)p2m[va_pfn(low_pages + at)] << 12 | X_P | X_US | X_A;
+
+        table_set(t, va >> 12 & 511, va == LOW_VCPU ? e | X_RW | X_D | X_NX : e);
+    }
+    drain();
+}
+
+static void clear_ram(void)
+{
+    uint64_t *p = (uint64_t *)vmm.ram, *end = (uint64_t *)(vmm.ram + vmm.ram_size);
+
+    while (p < end)
+        *p++ = 0;
+}
+
+void pv_xen_main(start_info_t *si)
+{
+    static trap_info_t traps[22];
+    unsigned long frame;
+    unsigned n = 0;
+    long r;
+
+    start_info = si;
+    p2m = (const unsigned long *)si->mfn_list;
+    vmm.node = nodes;
+    vmm.page = (volatile struct previrt_vcpu_page *)low_pages;
+    vmm.sites = sites;
+    vmm.low_base = LOW_BASE;
+    vmm.low_size = 0u - LOW_BASE;
+    vmm.backend = (struct pv_backend){.map = x_map,
+                                      .unmap = x_unmap,
+                                      .clear = x_clear,
+                                      .flush = x_flush,
+                                      .activate = x_activate,
+                                      .flush_page = x_flush_page,
+                                      .set_descriptor = x_set_descriptor,
+                                      .set_ts = x_set_ts,
+                                      .console = x_console,
+                                      .now = x_now,
+                                      .set_deadline = x_set_deadline,
+                                      .block = x_block,
+                                      .power = x_power};
+
+    r = hypercall5(__HYPERVISOR_update_va_mapping, shared_info_page,
+                   si->shared_info | X_P | X_RW | X_US, UVMF_INVLPG, 0, 0);
+    if (r)
+        panic("cannot map shared_info", r);
+    shared_info = (shared_info_t *)shared_info_page;
+    pv_upcall_mask = &shared_info->vcpu_info[0].evtchn_upcall_mask;
+    *pv_upcall_mask = 1;
+
+    frame = p2m[va_pfn(gdt_frame)];
+    r = hypercall5(__HYPERVISOR_update_va_mapping, gdt_frame, frame << 12 | X_P | X_US, UVMF_INVLPG,
+                   0, 0);
+    r = r ? r : hypercall3(__HYPERVISOR_set_gdt, &frame, 512, 0);
+    if (r)
+        panic("cannot set the GDT", r);
+
+    for (unsigned v = 0; v <= 20; v++) {
+        unsigned vector = v == 20 ? 0x80 : v;
+
+        if (vector == VECTOR_NMI || vector == VECTOR_DF || vector == 9 || vector == 15 ||
+            vector == 18)
+            continue;
+        traps[n].vector = vector;
+        /* TI_SET_DPL, TI_SET_IF: events are masked on entry */
+        traps[n].flags = 4 | (vector == 0x80 || vector == VECTOR_BP || vector == VECTOR_OF ? 3 : 0);
+        traps[n].cs = FLAT_KERNEL_CS;
+        traps[n++].address = (unsigned long)pv_trap_entries + 32 * v;
+    }
+    r = hypercall3(__HYPERVISOR_set_trap_table, traps, 0, 0);
+    r = r ? r : hypercall3(__HYPERVISOR_set_callbacks, pv_event_entry, pv_failsafe_entry, 0);
+    r = r ? r : hypercall3(__HYPERVISOR_stack_switch, FLAT_KERNEL_SS, pv_stack_top, 0);
+    if (r)
+        panic("cannot register entry points", r);
+
+    build_memory();
+    clear_ram();
+    bind_virq(VIRQ_TIMER, &timer_port);
+    bind_virq(VIRQ_CONSOLE, &console_port);
+    for (size_t i = 0; i < (size_t)(pv_low_entry_end - pv_low_entry); i++)
+        low_pages[LOW_ENTRY - LOW_BASE + i] = pv_low_entry[i];
+    vmm.page->eflags = EFLAGS_FIXED;
+    vmm.page->version = PREVIRT_VCPU_VERSION;
+    hypercall3(__HYPERVISOR_vcpu_op, VCPUOP_stop_periodic_timer, 0, 0);
+    pv_shadow_init(&vmm);
+    pv_devices_init(&vmm);
+    if (!pv_guest_segment.size) {
+        pv_die(&vmm, "there is no guest in this image: previrt pack puts one in");
+        stop(3);
+    }
+    if (pv_load_linux(&vmm, pv_guest_segment.image, pv_guest_segment.size, (void *)si->mod_start,
+                      si->mod_len, (const char *)si->cmd_line) ||
+        rewrite(pv_guest_segment.image))
+        stop(3);
+    pv_sync_descriptors(&vmm);
+    pv_segment_load(PV_DS, 0x18);
+    pv_segment_load(PV_ES, 0x18);
+    vmm.untranslated = 1;
+    for (gva_t va = 0; va < (64u << 20) && va < vmm.ram_size; va += PV_NODE_SPAN)
+        pv_shadow_fault(&vmm, va, PFE_W);
+    pv_printf(&vmm, "previrt: starting the guest at %#x, %llu MiB\n", (unsigned)vmm.cpu.eip,
+              (unsigned long long)vmm.ram_size >> 20);
+    pv_time(&vmm);
+    __asm__ volatile("jmp pv_resume");
+    __builtin_unreachable();
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * previrt pack: makes the file that a hypervisor boots: the back-end's VMM with the guest's ELF
+ * file, bit for bit, as its last segment (backends/xen/ld.lds).
+ */
+#include <argp.h>
+#include <elf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "cli.h"
+
+#define VMM_XEN      "previrt-xen"
+#define GUEST_MAGIC  "PVGUEST1"
+#define GUEST_HEADER 4096u
+
+struct pack_options {
+    const char *kernel, *output, *vmm;
+};
+
+enum { KEY_BACKEND = 256, KEY_VMM };
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct pack_options *options = state->input;
+
+    switch (key) {
+    case KEY_BACKEND:
+        if (strcmp(argument, "xen") != 0)
+            argp_error(state, "--backend=%s: the only back-end that needs packing is xen",
+                       argument);
+        return 0;
+    case KEY_VMM:
+        options->vmm = argument;
+        return 0;
+    case 'o':
+        options->output = argument;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->kernel)
+            argp_error(state, "unexpected argument \"%s\"", argument);
+        options->kernel = argument;
+        return 0;
+    case ARGP_KEY_END:
+        if (!options->kernel)
+            argp_error(state, "which kernel?");
+        if (!options->output)
+            argp_error(state, "-o says where to");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* The guest must be what the VMM can start, so that it is refused here and not at boot. */
+static int check_guest(const char *path, const uint8_t *data, size_t size)
+{
+    const Elf32_Ehdr *eh = (const void *)data;
+
+    if (size < sizeof(*eh) || memcmp(data, ELFMAG, SELFMAG) != 0) {
+        cli_error("%s: not an ELF file", path);
+        return CLI_MALFORMED;
+    }
+    if (eh->e_ident[EI_CLASS] != ELFCLASS32 || eh->e_ident[EI_DATA] != ELFDATA2LSB ||
+        eh->e_machine != EM_386 || eh->e_type != ET_EXEC) {
+        cli_error("%s: not an IA32 executable (class %u, machine %u, type %u)", path,
+                  eh->e_ident[EI_CLASS], eh->e_machine, eh->e_type);
+        return CLI_MALFORMED;
+    }
+    return CLI_OK;
+}
+
+/* The segment of (vmm) that is the guest's, NULL if this is not one of our images. */
+static Elf64_Phdr *guest_segment(uint8_t *vmm, size_t size)
+{
+    Elf64_Ehdr *eh = (void *)vmm;
+
+    if (size < sizeof(*eh) || memcmp(vmm, ELFMAG, SELFMAG) != 0 ||
+        eh->e_ident[EI_CLASS] != ELFCLASS64 || eh->e_phentsize != sizeof(Elf64_Phdr) ||
+        eh->e_phoff > size || eh->e_phnum > (size - eh->e_phoff) / sizeof(Elf64_Phdr))
+        return NULL;
+    for (unsigned i = 0; i < eh->e_phnum; i++) {
+        Elf64_Phdr *ph = (Elf64_Phdr *)(vmm + eh->e_phoff) + i;
+
+        if (ph->p_type == PT_LOAD && ph->p_filesz == GUEST_HEADER && ph->p_offset <= size &&
+            size - ph->p_offset >= GUEST_HEADER &&
+            memcmp(vmm + ph->p_offset, GUEST_MAGIC, strlen(GUEST_MAGIC)) == 0)
+            return ph;
+    }
+    return NULL;
+}
+
+static int write_image(const struct pack_options *options, uint8_t *vmm, size_t vmm_size,
+                       const uint8_t *guest, size_t guest_size)
+{
+    static const uint8_t zero[GUEST_HEADER];
+    uint8_t header[GUEST_HEADER] = GUEST_MAGIC;
+    Elf64_Ehdr *eh = (void *)vmm;
+    Elf64_Phdr *ph = guest_segment(vmm, vmm_size);
+    uint64_t size = guest_size, at = (vmm_size + GUEST_HEADER - 1) & ~(uint64_t)(GUEST_HEADER - 1);
+    struct cli_output out;
+    int status;
+
+    if (!ph) {
+        cli_error("%s: not a VMM image of this program", options->vmm);
+        return CLI_MALFORMED;
+    }
+    memcpy(header + strlen(GUEST_MAGIC), &size, sizeof(size));
+    ph->p_offset = at;
+    ph->p_filesz = ph->p_memsz = GUEST_HEADER + guest_size;
+    /* sections describe the file before it grew */
+    eh->e_shoff = 0;
+    eh->e_shnum = eh->e_shstrndx = 0;
+    status = cli_output_open(&out, options->output);
+    if (status)
+        return status;
+    fwrite(vmm, 1, vmm_size, out.file);
+    fwrite(zero, 1, at - vmm_size, out.file);
+    fwrite(header, 1, sizeof(header), out.file);
+    fwrite(guest, 1, guest_size, out.file);
+    return cli_output_commit(&out);
+}
+
+int cmd_pack(int argc, char **argv)
+{
+    static const struct argp_option argp_options[] = {
+        {"backend", KEY_BACKEND, "NAME", 0, "xen (the default)", 0},
+        {"output", 'o', "FILE", 0, "The kernel that the hypervisor boots", 0},
+        {"vmm", KEY_VMM, "FILE", 0, "The back-end's image, if it is not beside this command", 0},
+        {0},
+    };
+    static const struct argp argp = {
+        argp_options,
+        parse,
+        "KERNEL",
+        "Packs KERNEL, an afterburnt IA32 ELF executable, with a back-end's VMM into the file that "
+        "the hypervisor boots. The kernel inside is the input, bit for bit.\v"
+        "Exit status: 0; 2 usage; 3 not such a kernel; 4 files or environment.",
+        NULL,
+        NULL,
+        NULL};
+    struct pack_options options = {0};
+    char path[CLI_LOADER_MAX];
+    uint8_t *vmm = NULL, *guest = NULL;
+    size_t vmm_size, guest_size;
+    int status = CLI_OK;
+
+    argp_parse(&argp, argc, argv, 0, NULL, &options);
+    if (!options.vmm) {
+        status = cli_find_loader("xen", VMM_XEN, path, sizeof(path));
+        options.vmm = path;
+    }
+    if (!status)
+        status = cli_read_file(options.kernel, &guest, &guest_size);
+    if (!status)
+        status = check_guest(options.kernel, guest, guest_size);
+    if (!status)
+        status = cli_read_file(options.vmm, &vmm, &vmm_size);
+    if (!status)
+        status = write_image(&options, vmm, vmm_size, guest, guest_size);
+    free(vmm);
+    free(guest);
+    return status;
+}

@@ -1,0 +1,806 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What each sensitive operation does to the virtual CPU. Reached from a rewritten site's stub, or
+ * from a trap for an operation that was never annotated; both come with the decoded instruction. On
+ * entry eip is the site's address; an operation that faults leaves everything as it was and injects
+ * the exception there (SDM 3A 6.6, restartable faults).
+ */
+#include "vmm.h"
+
+#define SELECTOR_RPL          3u
+#define DESCRIPTOR_TYPE(d)    ((unsigned)((d) >> 40 & 0x1f))
+#define DESCRIPTOR_PRESENT(d) ((d) >> 47 & 1)
+#define DESCRIPTOR_DPL(d)     ((unsigned)((d) >> 45 & 3))
+#define TYPE_CODE             0x18u
+#define TYPE_DATA_WRITABLE    0x12u
+
+enum outcome { NEXT, JUMPED, FAULTED };
+
+static enum outcome fault(struct pv_vmm *vmm, unsigned vector, uint32_t error)
+{
+    pv_inject(vmm, vector, vector != VECTOR_UD && vector != VECTOR_NM, error, 0);
+    return FAULTED;
+}
+
+static enum outcome page_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
+{
+    vmm->cpu.cr2 = va;
+    vmm->page->cr[2] = va;
+    return fault(vmm, VECTOR_PF, error & ~0x100u);
+}
+
+/* Guest loads and stores for an operation; on a fault *o is set. */
+static int load(struct pv_vmm *vmm, gva_t va, void *out, size_t size, enum outcome *o)
+{
+    gva_t at;
+    int error = pv_read(vmm, va, out, size, &at);
+
+    if (error)
+        *o = page_fault(vmm, at, error);
+    return error;
+}
+
+static int store(struct pv_vmm *vmm, gva_t va, const void *in, size_t size, enum outcome *o)
+{
+    gva_t at;
+    int error = pv_write(vmm, va, in, size, &at);
+
+    if (error)
+        *o = page_fault(vmm, at, error);
+    return error;
+}
+
+static uint32_t segment_base(struct pv_vmm *vmm, unsigned sreg)
+{
+    uint64_t d;
+    uint16_t selector;
+
+    if (sreg != PV_FS && sreg != PV_GS)
+        return 0; /* flat: what a 32-bit kernel's CS, DS, ES and SS are */
+    selector = pv_segment_read(sreg);
+    if (!(selector & ~SELECTOR_RPL) || pv_descriptor(vmm, selector, &d))
+        return 0;
+    return (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000);
+}
+
+static gva_t effective_address(struct pv_vmm *vmm, const struct previrt_ia32_insn *i)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+    uint32_t a = i->displacement;
+
+    if (i->address16) {
+        static const struct {
+            uint8_t base, index;
+        } pair[8] = {{PV_EBX, PV_ESI}, {PV_EBX, PV_EDI}, {PV_EBP, PV_ESI}, {PV_EBP, PV_EDI},
+                     {PV_ESI, 8},      {PV_EDI, 8},      {PV_EBP, 8},      {PV_EBX, 8}};
+        unsigned rm = i->modrm & 7;
+
+        if (!(rm == 6 && i->modrm >> 6 == 0)) {
+            a += cpu->gpr[pair[rm].base];
+            if (pair[rm].index < 8)
+                a += cpu->gpr[pair[rm].index];
+        }
+        a &= 0xffff;
+    } else {
+        if (i->base != 0xff)
+            a += cpu->gpr[i->base];
+        if (i->index != 0xff)
+            a += cpu->gpr[i->index] * i->scale;
+    }
+    if (i->segment != 0xff)
+        a += segment_base(vmm, i->segment);
+    return a;
+}
+
+static void set_gpr(struct pv_vmm *vmm, unsigned reg, unsigned width, uint32_t value)
+{
+    uint64_t *r = &vmm->cpu.gpr[reg];
+
+    if (width == 8)
+        *r = (*r & 0xffffff00) | (value & 0xff);
+    else if (width == 16)
+        *r = (*r & 0xffff0000) | (value & 0xffff);
+    else
+        *r = value;
+}
+
+static int push(struct pv_vmm *vmm, uint32_t value, unsigned width, enum outcome *o)
+{
+    uint32_t esp = (uint32_t)vmm->cpu.gpr[PV_ESP] - width / 8;
+
+    if (store(vmm, esp, &value, width / 8, o))
+        return -1;
+    vmm->cpu.gpr[PV_ESP] = esp;
+    return 0;
+}
+
+/* A register or memory operand of (width) bits. */
+static int put_rm(struct pv_vmm *vmm, const struct previrt_ia32_insn *i, unsigned reg,
+                  unsigned width, uint32_t value, enum outcome *o)
+{
+    if (!i->is_memory) {
+        set_gpr(vmm, reg, width, value);
+        return 0;
+    }
+    return store(vmm, effective_address(vmm, i), &value, 2, o);
+}
+
+static int get_rm16(struct pv_vmm *vmm, const struct previrt_ia32_insn *i, uint16_t *value,
+                    enum outcome *o)
+{
+    if (!i->is_memory) {
+        *value = vmm->cpu.gpr[i->reg];
+        return 0;
+    }
+    return load(vmm, effective_address(vmm, i), value, 2, o);
+}
+
+static void set_flags(struct pv_vmm *vmm, uint32_t image)
+{
+    vmm->cpu.eflags = (image & (EFLAGS_USER & ~EFLAGS_IF)) | EFLAGS_FIXED | EFLAGS_IF;
+    vmm->cpu.iopl = image >> 12 & 3;
+    pv_set_if(vmm->page, (image & EFLAGS_IF) != 0);
+}
+
+/* ---- segments ---- */
+
+static enum outcome load_segment(struct pv_vmm *vmm, unsigned sreg, uint16_t selector)
+{
+    uint64_t d;
+
+    if (sreg == PV_SS) {
+        if (pv_descriptor(vmm, selector, &d) || (DESCRIPTOR_TYPE(d) & 0x1a) != TYPE_DATA_WRITABLE)
+            return fault(vmm, VECTOR_GP, selector & 0xfffc);
+        vmm->cpu.kernel_ss = selector;
+        vmm->page->segment[PV_SS] = selector;
+        vmm->cpu.shadow = 1;
+        return NEXT;
+    }
+    if (selector & ~SELECTOR_RPL) {
+        if (pv_descriptor(vmm, selector, &d) || !(DESCRIPTOR_TYPE(d) & 0x10) ||
+            (DESCRIPTOR_TYPE(d) & 0x1a) == TYPE_CODE)
+            return fault(vmm, VECTOR_GP, selector & 0xfffc);
+        if (!DESCRIPTOR_PRESENT(d))
+            return fault(vmm, VECTOR_NP, selector & 0xfffc);
+        pv_sync_descriptors(vmm);
+    }
+    pv_segment_load(sreg, selector);
+    return NEXT;
+}
+
+static uint16_t read_segment(struct pv_vmm *vmm, unsigned sreg)
+{
+    if (sreg == PV_CS)
+        return vmm->cpu.kernel_cs;
+    if (sreg == PV_SS)
+        return vmm->cpu.kernel_ss;
+    return pv_segment_read(sreg);
+}
+
+/* ---- far transfers ---- */
+
+static enum outcome far_jump(struct pv_vmm *vmm, uint16_t selector, uint32_t offset)
+{
+    uint64_t d;
+
+    if (pv_descriptor(vmm, selector, &d) || (DESCRIPTOR_TYPE(d) & TYPE_CODE) != TYPE_CODE)
+        return fault(vmm, VECTOR_GP, selector & 0xfffc);
+    vmm->cpu.kernel_cs = selector & ~SELECTOR_RPL;
+    vmm->page->segment[PV_CS] = vmm->cpu.kernel_cs;
+    vmm->cpu.eip = offset;
+    if (offset >= vmm->load_offset)
+        vmm->untranslated = 0;
+    return JUMPED;
+}
+
+static enum outcome far_memory(struct pv_vmm *vmm, const struct previrt_ia32_insn *i, int call,
+                               uint32_t return_eip)
+{
+    struct {
+        uint32_t offset;
+        uint16_t selector;
+    } __attribute__((packed)) pointer;
+    enum outcome o = NEXT;
+    uint32_t esp = vmm->cpu.gpr[PV_ESP];
+
+    if (load(vmm, effective_address(vmm, i), &pointer, 6, &o))
+        return o;
+    if (call) {
+        if (push(vmm, vmm->cpu.kernel_cs, 32, &o) || push(vmm, return_eip, 32, &o)) {
+            vmm->cpu.gpr[PV_ESP] = esp;
+            return o;
+        }
+    }
+    return far_jump(vmm, pointer.selector, pointer.offset);
+}
+
+static enum outcome far_return(struct pv_vmm *vmm, uint32_t pop)
+{
+    uint32_t frame[2];
+    enum outcome o = NEXT;
+
+    if (load(vmm, vmm->cpu.gpr[PV_ESP], frame, 8, &o))
+        return o;
+    vmm->cpu.gpr[PV_ESP] = (uint32_t)(vmm->cpu.gpr[PV_ESP] + 8 + pop);
+    return far_jump(vmm, frame[1], frame[0]);
+}
+
+static enum outcome interrupt_return(struct pv_vmm *vmm)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+    uint32_t frame[5];
+    enum outcome o = NEXT;
+
+    if (load(vmm, cpu->gpr[PV_ESP], frame, 12, &o))
+        return o;
+    if (frame[2] & EFLAGS_VM)
+        return fault(vmm, VECTOR_GP, 0); /* virtual-8086 mode does not exist here */
+    if ((frame[1] & SELECTOR_RPL) != 3) {
+        cpu->gpr[PV_ESP] = (uint32_t)(cpu->gpr[PV_ESP] + 12);
+        cpu->eip = frame[0];
+        cpu->kernel_cs = frame[1] & 0xffff;
+        vmm->page->segment[PV_CS] = cpu->kernel_cs;
+        set_flags(vmm, frame[2]);
+        return JUMPED;
+    }
+    if (load(vmm, cpu->gpr[PV_ESP], frame, 20, &o))
+        return o;
+    cpu->eip = frame[0];
+    cpu->user_cs = frame[1] & 0xffff;
+    cpu->gpr[PV_ESP] = frame[3];
+    cpu->user_ss = frame[4] & 0xffff;
+    cpu->user = 1;
+    set_flags(vmm, frame[2]);
+    vmm->booted = 1;
+    vmm->count.user_entries++;
+    pv_sync_descriptors(vmm);
+    return JUMPED;
+}
+
+/* ---- control registers ---- */
+
+static enum outcome write_cr(struct pv_vmm *vmm, unsigned cr, uint32_t value)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+    uint32_t changed;
+
+    switch (cr) {
+    case 0:
+        if ((value & CR0_PG) && !(value & CR0_PE))
+            return fault(vmm, VECTOR_GP, 0);
+        changed = cpu->cr0 ^ value;
+        cpu->cr0 = value | CR0_ET;
+        vmm->page->cr[0] = cpu->cr0;
+        if (changed & CR0_TS)
+            vmm->backend.set_ts(vmm->backend.context, (value & CR0_TS) != 0);
+        if (changed & CR0_PG)
+            pv_shadow_paging_mode(vmm);
+        else if (changed & CR0_WP)
+            pv_shadow_flush_all(vmm);
+        return NEXT;
+    case 2:
+        cpu->cr2 = value;
+        vmm->page->cr[2] = value;
+        return NEXT;
+    case 3:
+        pv_shadow_cr3(vmm, value);
+        vmm->page->cr[3] = value;
+        return NEXT;
+    case 4:
+        changed = cpu->cr4 ^ value;
+        cpu->cr4 = value;
+        vmm->page->cr[4] = value;
+        if (changed & (CR4_PSE | CR4_PAE | CR4_PGE))
+            pv_shadow_flush_all(vmm);
+        return NEXT;
+    default:
+        return fault(vmm, VECTOR_UD, 0);
+    }
+}
+
+static uint32_t read_cr(struct pv_vmm *vmm, unsigned cr)
+{
+    switch (cr) {
+    case 0:
+        return vmm->cpu.cr0;
+    case 2:
+        return vmm->cpu.cr2;
+    case 3:
+        return vmm->cpu.cr3;
+    case 4:
+        return vmm->cpu.cr4;
+    }
+    return 0;
+}
+
+/* ---- CPUID: what is not offered ---- */
+
+/* bits of leaf 1 EDX: DE, MCE, APIC, SEP, MTRR, MCA, PSE-36, CLFSH stays, DS, ACPI, HTT, TM */
+#define LEAF1_EDX_MASK                                                                             \
+    (1u << 2 | 1u << 7 | 1u << 9 | 1u << 11 | 1u << 12 | 1u << 14 | 1u << 17 | 1u << 21 |          \
+     1u << 22 | 1u << 28 | 1u << 29 | 1u << 1 | 1u << 16)
+/* leaf 1 ECX: DTES64, MONITOR, DS-CPL, VMX, SMX, EST, TM2, PDCM, PCID, DCA, x2APIC, TSC deadline,
+ * XSAVE, OSXSAVE, AVX, FMA, F16C, hypervisor */
+#define LEAF1_ECX_MASK                                                                             \
+    (1u << 2 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 8 | 1u << 12 | 1u << 15 |   \
+     1u << 17 | 1u << 18 | 1u << 21 | 1u << 24 | 1u << 26 | 1u << 27 | 1u << 28 | 1u << 29 |       \
+     1u << 31)
+#define LEAF7_EBX_KEEP (1u << 9)                                         /* ERMS */
+#define EXT1_EDX_MASK  (1u << 11 | 1u << 27 | 1u << 29 | LEAF1_EDX_MASK) /* SYSCALL, RDTSCP, LM */
+#define EXT1_ECX_KEEP  (1u << 0 | 1u << 5 | 1u << 6 | 1u << 8) /* LAHF, ABM, SSE4a, PREFETCHW */
+
+static void cpuid(struct pv_vmm *vmm)
+{
+    uint64_t *r = vmm->cpu.gpr;
+    uint32_t leaf = r[PV_EAX], sub = r[PV_ECX], a, b, c, d;
+
+    __asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "0"(leaf), "2"(sub));
+    switch (leaf) {
+    case 0:
+        if (a > 7)
+            a = 7;
+        break;
+    case 1:
+        c &= ~LEAF1_ECX_MASK;
+        d &= ~LEAF1_EDX_MASK;
+        b &= 0xffff;
+        break;
+    case 5:
+    case 6:
+        a = b = c = d = 0;
+        break;
+    case 7:
+        a = c = d = 0;
+        b &= LEAF7_EBX_KEEP;
+        break;
+    case 0x80000000u:
+        if (a > 0x80000008u)
+            a = 0x80000008u;
+        break;
+    case 0x80000001u:
+        c &= EXT1_ECX_KEEP;
+        d &= ~EXT1_EDX_MASK;
+        break;
+    case 0x80000007u:
+        a = b = c = 0;
+        d &= 1u << 8; /* invariant TSC */
+        break;
+    case 0x80000008u:
+        b = c = d = 0;
+        break;
+    default:
+        if ((leaf > 7 && leaf < 0x80000000u) || leaf > 0x80000008u)
+            a = b = c = d = 0;
+    }
+    r[PV_EAX] = a;
+    r[PV_EBX] = b;
+    r[PV_ECX] = c;
+    r[PV_EDX] = d;
+}
+
+/* ---- model-specific registers ---- */
+
+#define MSR_TSC            0x10u
+#define MSR_APICBASE       0x1bu
+#define MSR_UCODE_REV      0x8bu
+#define MSR_SYSENTER_CS    0x174u
+#define MSR_MISC_ENABLE    0x1a0u
+#define MSR_PAT            0x277u
+#define MSR_EFER           0xc0000080u
+#define MSR_K7_HWCR        0xc0010015u
+#define MSR_K8_INT_PENDING 0xc0010055u
+#define MSR_AMD64_NB       0xc001001fu
+#define MSR_AMD64_LS       0xc0011020u
+#define MSR_AMD64_DC       0xc0011022u
+#define MSR_AMD64_DE       0xc0011029u
+
+static uint64_t *msr_slot(struct pv_vmm *vmm, uint32_t msr, uint64_t *zero)
+{
+    *zero = 0;
+    switch (msr) {
+    case MSR_SYSENTER_CS:
+    case MSR_SYSENTER_CS + 1:
+    case MSR_SYSENTER_CS + 2:
+        return &vmm->cpu.msr_sysenter[msr - MSR_SYSENTER_CS];
+    case MSR_MISC_ENABLE:
+        return &vmm->cpu.msr_misc_enable;
+    case MSR_PAT:
+        return &vmm->cpu.msr_pat;
+    case MSR_EFER:
+        return &vmm->cpu.efer;
+    case MSR_APICBASE:
+        return &vmm->cpu.msr_apicbase;
+    case MSR_UCODE_REV:
+    case MSR_K7_HWCR:
+    case MSR_AMD64_NB:
+    case MSR_AMD64_LS:
+    case MSR_AMD64_DC:
+    case MSR_AMD64_DE:
+    case MSR_K8_INT_PENDING:
+        return zero; /* reads 0, writes are lost */
+    }
+    return NULL;
+}
+
+static uint64_t tsc(void)
+{
+    uint32_t lo, hi;
+
+    __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+    return (uint64_t)hi << 32 | lo;
+}
+
+static enum outcome msr(struct pv_vmm *vmm, int write)
+{
+    uint64_t *r = vmm->cpu.gpr, zero, value, *slot;
+    uint32_t number = r[PV_ECX];
+
+    if (number == MSR_TSC && !write) {
+        value = tsc();
+    } else {
+        slot = msr_slot(vmm, number, &zero);
+        if (!slot)
+            return fault(vmm, VECTOR_GP, 0);
+        if (write) {
+            uint64_t old = *slot;
+
+            *slot = r[PV_EDX] << 32 | (uint32_t)r[PV_EAX];
+            if (number == MSR_EFER) {
+                if (*slot & ~(uint64_t)EFER_NXE) {
+                    *slot = old;
+                    return fault(vmm, VECTOR_GP, 0);
+                }
+                if (old != *slot)
+                    pv_shadow_flush_all(vmm);
+            }
+            return NEXT;
+        }
+        value = *slot;
+    }
+    r[PV_EAX] = (uint32_t)value;
+    r[PV_EDX] = value >> 32;
+    return NEXT;
+}
+
+/* ---- port I/O ---- */
+
+static enum outcome string_io(struct pv_vmm *vmm, const struct previrt_ia32_insn *i, int in)
+{
+    uint64_t *r = vmm->cpu.gpr;
+    unsigned width = i->width / 8, reg = in ? PV_EDI : PV_ESI;
+    int32_t step = vmm->cpu.eflags & EFLAGS_DF ? -(int32_t)width : (int32_t)width;
+    uint32_t base = !in && i->segment != 0xff ? segment_base(vmm, i->segment) : 0;
+    uint32_t count = i->rep ? (i->address16 ? r[PV_ECX] & 0xffff : (uint32_t)r[PV_ECX]) : 1;
+    enum outcome o = NEXT;
+
+    while (count) {
+        uint32_t va = base + (i->address16 ? r[reg] & 0xffff : (uint32_t)r[reg]), value = 0;
+
+        if (in) {
+            struct pv_walk walk;
+
+            /* look first: a port read cannot be undone */
+            if (pv_walk(vmm, va, &walk))
+                return page_fault(vmm, va, PFE_W);
+            value = previrt_port_in(&vmm->pc.bus, r[PV_EDX], width);
+            if (store(vmm, va, &value, width, &o))
+                return o;
+        } else {
+            if (load(vmm, va, &value, width, &o))
+                return o;
+            previrt_port_out(&vmm->pc.bus, r[PV_EDX], width, value);
+        }
+        set_gpr(vmm, reg, i->address16 ? 16 : 32, (uint32_t)r[reg] + step);
+        count--;
+        if (i->rep)
+            set_gpr(vmm, PV_ECX, i->address16 ? 16 : 32, (uint32_t)r[PV_ECX] - 1);
+    }
+    pv_time(vmm);
+    return NEXT;
+}
+
+/* ---- descriptor tables ---- */
+
+static enum outcome load_table(struct pv_vmm *vmm, const struct previrt_ia32_insn *i, int idt)
+{
+    struct {
+        uint16_t limit;
+        uint32_t base;
+    } __attribute__((packed)) pointer;
+    enum outcome o = NEXT;
+
+    if (load(vmm, effective_address(vmm, i), &pointer, 6, &o))
+        return o;
+    if (i->width == 16)
+        pointer.base &= 0xffffff;
+    if (idt) {
+        vmm->cpu.idt_base = pointer.base;
+        vmm->cpu.idt_limit = pointer.limit;
+        return NEXT;
+    }
+    vmm->cpu.gdt_base = pointer.base;
+    vmm->cpu.gdt_limit = pointer.limit;
+    pv_sync_descriptors(vmm);
+    return NEXT;
+}
+
+static enum outcome store_table(struct pv_vmm *vmm, const struct previrt_ia32_insn *i,
+                                uint32_t base, uint16_t limit)
+{
+    struct {
+        uint16_t limit;
+        uint32_t base;
+    } __attribute__((packed)) pointer = {limit, base};
+    enum outcome o = NEXT;
+
+    store(vmm, effective_address(vmm, i), &pointer, 6, &o);
+    return o;
+}
+
+static enum outcome load_task(struct pv_vmm *vmm, uint16_t selector)
+{
+    uint64_t d;
+
+    if (!(selector & ~SELECTOR_RPL) || pv_descriptor(vmm, selector, &d) ||
+        (DESCRIPTOR_TYPE(d) & ~2u) != 9)
+        return fault(vmm, VECTOR_GP, selector & 0xfffc);
+    d |= 2ull << 40; /* busy */
+    pv_write(vmm, vmm->cpu.gdt_base + (selector & ~7u), &d, 8, NULL);
+    vmm->cpu.tr = selector;
+    vmm->page->tr = selector;
+    vmm->cpu.tss_base = (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000);
+    vmm->cpu.tss_limit = (d & 0xffff) | (d >> 32 & 0xf0000);
+    return NEXT;
+}
+
+/* LAR, LSL, VERR, VERW (which): ZF tells whether the descriptor is visible. CPL is 0 here. */
+static enum outcome inspect(struct pv_vmm *vmm, const struct previrt_ia32_insn *i,
+                            uint16_t selector)
+{
+    uint64_t d = 0;
+    unsigned type;
+    int ok = (selector & ~SELECTOR_RPL) && !pv_descriptor(vmm, selector, &d);
+    uint32_t limit;
+
+    type = DESCRIPTOR_TYPE(d);
+    switch (i->op) {
+    case PREVIRT_IA32_VERR:
+        ok = ok && (type & 0x10) && (type & 0x1a) != TYPE_CODE;
+        break;
+    case PREVIRT_IA32_VERW:
+        ok = ok && (type & 0x1a) == TYPE_DATA_WRITABLE;
+        break;
+    case PREVIRT_IA32_LAR:
+        ok = ok && ((type & 0x10) || (0x1a3eu >> type & 1)); /* SDM 2A LAR, valid types */
+        if (ok)
+            set_gpr(vmm, i->reg, i->width, d >> 32 & (i->width == 16 ? 0xff00 : 0xf0ff00));
+        break;
+    case PREVIRT_IA32_LSL:
+        ok = ok && ((type & 0x10) || (0x0a0eu >> type & 1));
+        limit = (d & 0xffff) | (d >> 32 & 0xf0000);
+        if (d >> 55 & 1)
+            limit = limit << 12 | 0xfff;
+        if (ok)
+            set_gpr(vmm, i->reg, i->width, limit);
+        break;
+    }
+    vmm->cpu.eflags = ok ? vmm->cpu.eflags | EFLAGS_ZF : vmm->cpu.eflags & ~(uint64_t)EFLAGS_ZF;
+    return NEXT;
+}
+
+static enum outcome load_far_pointer(struct pv_vmm *vmm, const struct previrt_ia32_insn *i,
+                                     unsigned sreg)
+{
+    uint8_t pointer[6];
+    enum outcome o = NEXT;
+    unsigned width = i->width;
+    uint32_t offset;
+    uint16_t selector;
+
+    if (load(vmm, effective_address(vmm, i), pointer, width / 8 + 2, &o))
+        return o;
+    offset = pointer[0] | pointer[1] << 8;
+    if (width == 32)
+        offset |= pointer[2] << 16 | (uint32_t)pointer[3] << 24;
+    selector = pointer[width / 8] | pointer[width / 8 + 1] << 8;
+    o = load_segment(vmm, sreg, selector);
+    if (o == NEXT)
+        set_gpr(vmm, i->reg, width, offset);
+    return o;
+}
+
+static enum outcome execute(struct pv_vmm *vmm, const struct pv_op_site *site)
+{
+    const struct previrt_ia32_insn *i = &site->insn;
+    struct pv_cpu *cpu = &vmm->cpu;
+    uint64_t *r = cpu->gpr;
+    uint32_t next = site->address + site->room, value = 0;
+    uint16_t selector = 0;
+    enum outcome o = NEXT;
+
+    switch (i->op) {
+    case PREVIRT_IA32_CLI:
+        pv_set_if(vmm->page, 0);
+        return NEXT;
+    case PREVIRT_IA32_STI:
+        pv_set_if(vmm->page, 1);
+        return NEXT;
+    case PREVIRT_IA32_STI_HLT:
+    case PREVIRT_IA32_STI_MWAIT:
+        pv_set_if(vmm->page, 1);
+        cpu->halted = 1;
+        return NEXT;
+    case PREVIRT_IA32_HLT:
+        cpu->halted = 1;
+        return NEXT;
+    case PREVIRT_IA32_PUSHF:
+        push(vmm, pv_eflags_image(vmm), i->width, &o);
+        return o;
+    case PREVIRT_IA32_POPF:
+        value = pv_eflags_image(vmm);
+        if (load(vmm, r[PV_ESP], &value, i->width / 8, &o))
+            return o;
+        r[PV_ESP] = (uint32_t)(r[PV_ESP] + i->width / 8);
+        set_flags(vmm, value);
+        return NEXT;
+    case PREVIRT_IA32_IN:
+        value = previrt_port_in(&vmm->pc.bus, i->immediate_size ? i->immediate : r[PV_EDX],
+                                i->width / 8);
+        set_gpr(vmm, PV_EAX, i->width, value);
+        return NEXT;
+    case PREVIRT_IA32_OUT:
+        value = r[PV_EAX];
+        previrt_port_out(&vmm->pc.bus, i->immediate_size ? i->immediate : r[PV_EDX], i->width / 8,
+                         value);
+        pv_time(vmm);
+        return NEXT;
+    case PREVIRT_IA32_INS:
+        return string_io(vmm, i, 1);
+    case PREVIRT_IA32_OUTS:
+        return string_io(vmm, i, 0);
+    case PREVIRT_IA32_IRET:
+        return interrupt_return(vmm);
+    case PREVIRT_IA32_LJMP:
+        if (i->is_memory)
+            return far_memory(vmm, i, 0, 0);
+        return far_jump(vmm, i->selector, i->immediate);
+    case PREVIRT_IA32_LCALL:
+        if (i->is_memory)
+            return far_memory(vmm, i, 1, next);
+        if (push(vmm, cpu->kernel_cs, 32, &o) || push(vmm, next, 32, &o))
+            return o;
+        return far_jump(vmm, i->selector, i->immediate);
+    case PREVIRT_IA32_LRET:
+        return far_return(vmm, i->immediate);
+    case PREVIRT_IA32_INT:
+        cpu->eip = next;
+        pv_inject(vmm, i->immediate, 0, 0, 1);
+        return JUMPED;
+    case PREVIRT_IA32_INTO:
+        if (!(cpu->eflags & 1u << 11))
+            return NEXT;
+        cpu->eip = next;
+        pv_inject(vmm, VECTOR_OF, 0, 0, 1);
+        return JUMPED;
+    case PREVIRT_IA32_MOV_FROM_SEG:
+        put_rm(vmm, i, i->reg, i->is_memory ? 16 : i->width, read_segment(vmm, i->system_register),
+               &o);
+        return o;
+    case PREVIRT_IA32_MOV_TO_SEG:
+        if (get_rm16(vmm, i, &selector, &o))
+            return o;
+        return load_segment(vmm, i->system_register, selector);
+    case PREVIRT_IA32_PUSH_SEG:
+        push(vmm, read_segment(vmm, i->system_register), i->width, &o);
+        return o;
+    case PREVIRT_IA32_POP_SEG:
+        if (load(vmm, r[PV_ESP], &selector, 2, &o))
+            return o;
+        o = load_segment(vmm, i->system_register, selector);
+        if (o == NEXT)
+            r[PV_ESP] = (uint32_t)(r[PV_ESP] + i->width / 8);
+        return o;
+    case PREVIRT_IA32_LDS:
+        return load_far_pointer(vmm, i, PV_DS);
+    case PREVIRT_IA32_LES:
+        return load_far_pointer(vmm, i, PV_ES);
+    case PREVIRT_IA32_LFS:
+        return load_far_pointer(vmm, i, PV_FS);
+    case PREVIRT_IA32_LGS:
+        return load_far_pointer(vmm, i, PV_GS);
+    case PREVIRT_IA32_LSS:
+        return load_far_pointer(vmm, i, PV_SS);
+    case PREVIRT_IA32_MOV_FROM_CR:
+        r[i->reg] = read_cr(vmm, i->system_register);
+        return NEXT;
+    case PREVIRT_IA32_MOV_TO_CR:
+        return write_cr(vmm, i->system_register, r[i->reg]);
+    case PREVIRT_IA32_MOV_FROM_DR:
+        r[i->reg] = cpu->dr[i->system_register & 7];
+        return NEXT;
+    case PREVIRT_IA32_MOV_TO_DR:
+        cpu->dr[i->system_register & 7] = r[i->reg];
+        return NEXT;
+    case PREVIRT_IA32_CLTS:
+        return write_cr(vmm, 0, cpu->cr0 & ~CR0_TS);
+    case PREVIRT_IA32_LMSW:
+        if (get_rm16(vmm, i, &selector, &o))
+            return o;
+        return write_cr(vmm, 0, (cpu->cr0 & ~0xeu) | (selector & 0xf));
+    case PREVIRT_IA32_SMSW:
+        put_rm(vmm, i, i->reg, i->is_memory ? 16 : i->width, cpu->cr0, &o);
+        return o;
+    case PREVIRT_IA32_LGDT:
+        return load_table(vmm, i, 0);
+    case PREVIRT_IA32_LIDT:
+        return load_table(vmm, i, 1);
+    case PREVIRT_IA32_SGDT:
+        return store_table(vmm, i, cpu->gdt_base, cpu->gdt_limit);
+    case PREVIRT_IA32_SIDT:
+        return store_table(vmm, i, cpu->idt_base, cpu->idt_limit);
+    case PREVIRT_IA32_LLDT:
+        if (get_rm16(vmm, i, &selector, &o))
+            return o;
+        if (selector & ~SELECTOR_RPL)
+            return fault(vmm, VECTOR_GP, selector & 0xfffc); /* no LDT is offered */
+        cpu->ldt = selector;
+        vmm->page->ldtr = selector;
+        return NEXT;
+    case PREVIRT_IA32_SLDT:
+        put_rm(vmm, i, i->reg, i->is_memory ? 16 : i->width, cpu->ldt, &o);
+        return o;
+    case PREVIRT_IA32_LTR:
+        if (get_rm16(vmm, i, &selector, &o))
+            return o;
+        return load_task(vmm, selector);
+    case PREVIRT_IA32_STR:
+        put_rm(vmm, i, i->reg, i->is_memory ? 16 : i->width, cpu->tr, &o);
+        return o;
+    case PREVIRT_IA32_LAR:
+    case PREVIRT_IA32_LSL:
+        if (i->is_memory) {
+            if (load(vmm, effective_address(vmm, i), &selector, 2, &o))
+                return o;
+        } else {
+            selector = r[i->rm];
+        }
+        return inspect(vmm, i, selector);
+    case PREVIRT_IA32_VERR:
+    case PREVIRT_IA32_VERW:
+        if (get_rm16(vmm, i, &selector, &o))
+            return o;
+        return inspect(vmm, i, selector);
+    case PREVIRT_IA32_INVD:
+    case PREVIRT_IA32_WBINVD:
+        return NEXT; /* guest memory is write-back and coherent */
+    case PREVIRT_IA32_INVLPG:
+        pv_shadow_invlpg(vmm, effective_address(vmm, i));
+        return NEXT;
+    case PREVIRT_IA32_CPUID:
+        cpuid(vmm);
+        return NEXT;
+    case PREVIRT_IA32_RDMSR:
+        return msr(vmm, 0);
+    case PREVIRT_IA32_WRMSR:
+        return msr(vmm, 1);
+    case PREVIRT_IA32_RDTSC: {
+        uint64_t t = tsc();
+
+        r[PV_EAX] = (uint32_t)t;
+        r[PV_EDX] = t >> 32;
+        return NEXT;
+    }
+    case PREVIRT_IA32_RDPMC:
+        return fault(vmm, VECTOR_GP, 0);
+    default:
+        return fault(vmm, VECTOR_UD, 0); /* not offered: CPUID says so */
+    }
+}
+
+void pv_operation(struct pv_vmm *vmm, const struct pv_op_site *site)
+{
+    vmm->cpu.eip = site->address;
+    vmm->count.op[site->insn.op]++;
+    if (execute(vmm, site) == NEXT && !vmm->dead)
+        vmm->cpu.eip = (gva_t)(site->address + site->room);
+}

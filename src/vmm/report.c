@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Messages of the VMM, on the back-end's console, and the end of a guest. */
+#include <stdarg.h>
+#include "vmm.h"
+
+struct line {
+    char text[512];
+    size_t length;
+};
+
+static void put(struct line *line, char c)
+{
+    if (line->length < sizeof line->text)
+        line->text[line->length++] = c;
+}
+
+static void number(struct line *line, unsigned long long value, unsigned base, int width, char pad)
+{
+    char digits[24];
+    int n = 0;
+
+    do
+        digits[n++] = "0123456789abcdef"[value % base];
+    while ((value /= base));
+    while (width-- > n)
+        put(line, pad);
+    while (n)
+        put(line, digits[--n]);
+}
+
+/* %s %c %d %u %x %#x with l and ll, width and zero padding: what this file's callers need. */
+static void format_line(struct line *line, const char *f, va_list ap)
+{
+    for (; *f; f++) {
+        int width = 0, longs = 0, alternate = 0;
+        char pad = ' ';
+
+        if (*f != '%') {
+            put(line, *f);
+            continue;
+        }
+        f++;
+        if (*f == '#')
+            alternate = 1, f++;
+        if (*f == '0')
+            pad = '0', f++;
+        while (*f >= '0' && *f <= '9')
+            width = width * 10 + *f++ - '0';
+        while (*f == 'l')
+            longs++, f++;
+        switch (*f) {
+        case 's':
+            for (const char *s = va_arg(ap, const char *); *s; s++, width--)
+                put(line, *s);
+            while (width-- > 0)
+                put(line, ' ');
+            break;
+        case 'c':
+            put(line, va_arg(ap, int));
+            break;
+        case 'd': {
+            long long v = longs == 2 ? va_arg(ap, long long)
+                          : longs    ? va_arg(ap, long)
+                                     : va_arg(ap, int);
+
+            if (v < 0)
+                put(line, '-'), v = -v;
+            number(line, v, 10, width, pad);
+            break;
+        }
+        case 'u':
+        case 'x': {
+            unsigned long long v = longs == 2 ? va_arg(ap, unsigned long long)
+                                   : longs    ? va_arg(ap, unsigned long)
+                                              : va_arg(ap, unsigned);
+
+            if (alternate)
+                put(line, '0'), put(line, 'x');
+            number(line, v, *f == 'x' ? 16 : 10, width, pad);
+            break;
+        }
+        default:
+            put(line, *f);
+        }
+    }
+}
+
+void pv_printf(struct pv_vmm *vmm, const char *format, ...)
+{
+    struct line line = {.length = 0};
+    va_list ap;
+
+    va_start(ap, format);
+    format_line(&line, format, ap);
+    va_end(ap);
+    vmm->backend.console(vmm->backend.context, line.text, line.length);
+}
+
+void pv_die(struct pv_vmm *vmm, const char *format, ...)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+    struct line line = {.length = 0};
+    va_list ap;
+
+    if (vmm->dead)
+        return;
+    vmm->dead = 1;
+    previrt_bus_flush(&vmm->pc.bus);
+    va_start(ap, format);
+    format_line(&line, format, ap);
+    va_end(ap);
+    pv_printf(vmm, "\nprevirt: the guest is ended: ");
+    vmm->backend.console(vmm->backend.context, line.text, line.length);
+    pv_printf(vmm,
+              "\nprevirt: eip %08x eflags %08x if %u %s mode cr0 %08x cr2 %08x cr3 %08x cr4 %08x\n",
+              (uint32_t)cpu->eip, (uint32_t)cpu->eflags, pv_if(vmm->page),
+              cpu->user ? "user" : "kernel", cpu->cr0, cpu->cr2, cpu->cr3, cpu->cr4);
+    pv_printf(
+        vmm, "previrt: eax %08x ecx %08x edx %08x ebx %08x esp %08x ebp %08x esi %08x edi %08x\n",
+        (uint32_t)cpu->gpr[0], (uint32_t)cpu->gpr[1], (uint32_t)cpu->gpr[2], (uint32_t)cpu->gpr[3],
+        (uint32_t)cpu->gpr[4], (uint32_t)cpu->gpr[5], (uint32_t)cpu->gpr[6], (uint32_t)cpu->gpr[7]);
+    for (unsigned i = 0; i < 16; i++) {
+        uint32_t word;
+
+        if (pv_read(vmm, cpu->gpr[PV_ESP] + i * 4, &word, 4, NULL))
+            break;
+        pv_printf(vmm, "%s%08x%s", i % 8 ? " " : "previrt: stack ", word, i % 8 == 7 ? "\n" : "");
+    }
+    pv_dump_counters(vmm);
+    vmm->backend.power(vmm->backend.context, 1);
+}
+
+void pv_dump_counters(struct pv_vmm *vmm)
+{
+    struct pv_counters *c = &vmm->count;
+
+    pv_printf(vmm,
+              "previrt: exits %llu faults %llu fills %llu prefills %llu unmaps %llu syncs %llu cr3 "
+              "%llu\n",
+              (unsigned long long)c->exits, (unsigned long long)c->faults,
+              (unsigned long long)c->fills, (unsigned long long)c->prefills,
+              (unsigned long long)c->unmaps, (unsigned long long)c->syncs,
+              (unsigned long long)c->cr3_loads);
+    pv_printf(vmm,
+              "previrt: injected %llu interrupts %llu user entries %llu emulated %llu upcalls %llu "
+              "idle %llu\n",
+              (unsigned long long)c->injected, (unsigned long long)c->interrupts,
+              (unsigned long long)c->user_entries, (unsigned long long)c->emulated,
+              (unsigned long long)c->upcalls, (unsigned long long)c->idle);
+    for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++)
+        if (c->op[op])
+            pv_printf(vmm, "previrt: op %s %llu\n", previrt_ia32_op_info(op)->name,
+                      (unsigned long long)c->op[op]);
+}

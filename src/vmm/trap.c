@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Exceptions and interrupts enter the guest through its own IDT: SDM 3A 6.12, 6.13. */
+#include "vmm.h"
+
+#define GATE_INTERRUPT 0xe
+#define GATE_TRAP      0xf
+
+#define TSS_ESP0 4
+#define TSS_SS0  8
+
+#define DESCRIPTOR_S       (1ull << 44)
+#define DESCRIPTOR_PRESENT (1ull << 47)
+#define DESCRIPTOR_DPL3    (3ull << 45)
+#define GDT_ENTRIES        512
+
+uint32_t pv_eflags_image(struct pv_vmm *vmm)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+
+    return (cpu->eflags & (EFLAGS_USER & ~EFLAGS_IF)) | EFLAGS_FIXED |
+           (pv_if(vmm->page) ? EFLAGS_IF : 0) | cpu->iopl << 12;
+}
+
+int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error, int software)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+    uint32_t frame[6], gate[2], esp, n = 0, stack[2];
+    unsigned type;
+    gva_t fault;
+
+    if (cpu->idt_limit < 8) {
+        /* no IDT: a triple fault, which resets a PC (Linux' reboot=t) */
+        previrt_bus_flush(&vmm->pc.bus);
+        pv_printf(vmm, "previrt: reset by triple fault at %#x\n", (uint32_t)cpu->eip);
+        vmm->dead = 1;
+        vmm->backend.power(vmm->backend.context, 0);
+        return -1;
+    }
+    if (vector * 8 + 7 > cpu->idt_limit ||
+        pv_read(vmm, cpu->idt_base + vector * 8, gate, 8, &fault)) {
+        pv_die(vmm,
+               "vector %u: no gate in the guest's IDT (base %#x, limit %#x), eip %#x, cr2 %#x, "
+               "error %#x",
+               vector, cpu->idt_base, cpu->idt_limit, (uint32_t)cpu->eip, cpu->cr2, error);
+        return -1;
+    }
+    type = gate[1] >> 8 & 0xf;
+    if (!(gate[1] & 0x8000) || (type != GATE_INTERRUPT && type != GATE_TRAP)) {
+        pv_die(vmm, "vector %u: gate %08x:%08x is not an interrupt or trap gate, eip %#x, cr2 %#x",
+               vector, gate[1], gate[0], (uint32_t)cpu->eip, cpu->cr2);
+        return -1;
+    }
+    if (software && cpu->user && (gate[1] >> 13 & 3) < 3)
+        return pv_inject(vmm, VECTOR_GP, 1, vector * 8 + 2, 0);
+    esp = cpu->gpr[PV_ESP];
+    if (has_error)
+        frame[n++] = error;
+    frame[n++] = cpu->eip;
+    frame[n++] = cpu->user ? cpu->user_cs : cpu->kernel_cs;
+    frame[n++] = pv_eflags_image(vmm);
+    if (cpu->user) {
+        frame[n++] = esp;
+        frame[n++] = cpu->user_ss;
+        if (pv_read(vmm, cpu->tss_base + TSS_ESP0, stack, 8, &fault)) {
+            pv_die(vmm, "vector %u: the guest's TSS at %#x is not mapped", vector, cpu->tss_base);
+            return -1;
+        }
+        esp = stack[0];
+        cpu->kernel_ss = stack[1] & 0xffff;
+    }
+    esp -= n * 4;
+    if (pv_write(vmm, esp, frame, n * 4, &fault)) {
+        pv_die(vmm,
+               "vector %u: the guest's kernel stack at %#x is not writable (double fault), eip "
+               "%#x, cr2 %#x",
+               vector, esp, (uint32_t)cpu->eip, cpu->cr2);
+        return -1;
+    }
+    cpu->gpr[PV_ESP] = esp;
+    cpu->eip = (gate[1] & 0xffff0000) | (gate[0] & 0xffff);
+    cpu->kernel_cs = gate[0] >> 16 & ~3u;
+    vmm->page->segment[PV_CS] = cpu->kernel_cs;
+    vmm->page->segment[PV_SS] = cpu->kernel_ss;
+    cpu->user = 0;
+    cpu->halted = 0;
+    cpu->shadow = 0;
+    cpu->eflags &= ~(uint64_t)(EFLAGS_TF | EFLAGS_NT | EFLAGS_RF | EFLAGS_VM);
+    if (type == GATE_INTERRUPT)
+        pv_set_if(vmm->page, 0);
+    vmm->count.injected++;
+    if (vector < 32)
+        vmm->count.vector[vector]++;
+    return 0;
+}
+
+static int has_error_code(unsigned vector)
+{
+    return vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF) ||
+           vector == VECTOR_AC;
+}
+
+/* An operation that traps and was never annotated: a module's, or generated code. */
+static int emulate(struct pv_vmm *vmm)
+{
+    struct pv_op_site site = {0};
+    uint8_t bytes[15];
+    size_t n = sizeof bytes;
+    gva_t eip = vmm->cpu.eip;
+
+    while (n && pv_read(vmm, eip, bytes, n, NULL))
+        n--;
+    if (!n || previrt_ia32_decode_site(bytes, n, 0, &site.insn))
+        return 0;
+    site.address = eip;
+    site.room = site.insn.length;
+    vmm->count.emulated++;
+    pv_operation(vmm, &site);
+    return 1;
+}
+
+void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+    struct pv_walk walk;
+
+    switch (vector) {
+    case VECTOR_PF:
+        error &= PFE_P | PFE_W | PFE_I;
+        if (cpu->user)
+            error |= PFE_U;
+        if (pv_shadow_fault(vmm, cr2, error))
+            return;
+        error &= ~PFE_P;
+        if (pv_walk(vmm, cr2, &walk) == 0)
+            error |= PFE_P;
+        if (!(cpu->efer & EFER_NXE))
+            error &= ~PFE_I;
+        cpu->cr2 = cr2;
+        vmm->page->cr[2] = cr2;
+        break;
+    case VECTOR_GP:
+        if (!cpu->user && emulate(vmm))
+            return;
+        break;
+    default:
+        break;
+    }
+    pv_inject(vmm, vector, has_error_code(vector), error, 0);
+}
+
+void pv_deliver(struct pv_vmm *vmm)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+
+    for (;;) {
+        int pending = previrt_pic_pending(&vmm->pc.pic);
+
+        vmm->page->pending = pending;
+        if (pending && pv_if(vmm->page) && !cpu->shadow) {
+            unsigned vector = previrt_pic_acknowledge(&vmm->pc.pic);
+
+            vmm->count.interrupts++;
+            pv_inject(vmm, vector, 0, 0, 0);
+            vmm->page->pending = previrt_pic_pending(&vmm->pc.pic);
+            return;
+        }
+        if (!cpu->halted)
+            return;
+        if (!pv_if(vmm->page)) {
+            pv_die(vmm, "the guest halted with interrupts off");
+            return;
+        }
+        cpu->shadow = 0;
+        previrt_bus_flush(&vmm->pc.bus);
+        vmm->count.idle++;
+        vmm->backend.block(vmm->backend.context);
+        pv_time(vmm);
+    }
+}
+
+int pv_descriptor(struct pv_vmm *vmm, uint16_t selector, uint64_t *descriptor)
+{
+    uint32_t offset = selector & ~7u;
+
+    if (selector & 4)
+        return -1; /* no LDT */
+    if (offset + 7 > vmm->cpu.gdt_limit)
+        return -1;
+    return pv_read(vmm, vmm->cpu.gdt_base + offset, descriptor, 8, NULL) ? -1 : 0;
+}
+
+/*
+ * The processor's GDT is the hypervisor's copy of the guest's: user code and the kernel's data
+ * segments use the guest's own selectors. Code and data descriptors are copied with privilege level
+ * 3, system ones are left out.
+ */
+void pv_sync_descriptors(struct pv_vmm *vmm)
+{
+    uint32_t entries = (vmm->cpu.gdt_limit + 1) / 8;
+    const uint64_t *gdt = NULL;
+    struct pv_walk walk;
+
+    if (entries > GDT_ENTRIES)
+        entries = GDT_ENTRIES;
+    if (entries > (PV_PAGE_SIZE - (vmm->cpu.gdt_base & PV_PAGE_MASK)) / 8)
+        entries = (PV_PAGE_SIZE - (vmm->cpu.gdt_base & PV_PAGE_MASK)) / 8;
+    if (pv_walk(vmm, vmm->cpu.gdt_base, &walk) == 0)
+        gdt = pv_gpa(vmm, walk.gpa, entries * 8);
+    if (!gdt)
+        return;
+    for (uint32_t i = 1; i < entries; i++) {
+        uint64_t d = gdt[i];
+
+        if (d == vmm->gdt_mirror[i])
+            continue;
+        vmm->gdt_mirror[i] = d;
+        if (!(d & DESCRIPTOR_S) || !(d & DESCRIPTOR_PRESENT))
+            d = 0;
+        else
+            d |= DESCRIPTOR_DPL3 | 1ull << 40; /* accessed: the hypervisor's copy is read-only */
+        vmm->backend.set_descriptor(vmm->backend.context, i, d);
+    }
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The in-place VMM: what every back-end shares. Freestanding; one struct pv_vmm is one guest,
+ * nothing else is global. docs/backend-interface.md explains the seam between this and a
+ * hypervisor.
+ *
+ * Three address types never mix: gva_t (guest-virtual), gpa_t (guest-physical), and the back-end's
+ * own frames, which this code never sees. Guest memory is reached only through pv_gpa() and the
+ * walkers in memory.c.
+ */
+#ifndef PV_VMM_H
+#define PV_VMM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <previrt/ia32.h>
+#include <previrt/table.h>
+#include <previrt/device.h>
+#include <previrt/vcpu.h>
+
+typedef uint32_t gva_t;
+typedef uint64_t gpa_t;
+
+#define PV_PAGE_SIZE 4096u
+#define PV_PAGE_MASK (PV_PAGE_SIZE - 1)
+
+struct pv_vmm;
+
+/* ---- registers ---- */
+
+enum pv_gpr { PV_EAX, PV_ECX, PV_EDX, PV_EBX, PV_ESP, PV_EBP, PV_ESI, PV_EDI };
+enum pv_sreg { PV_ES, PV_CS, PV_SS, PV_DS, PV_FS, PV_GS };
+
+/* EFLAGS, SDM 1 3.4.3 */
+#define EFLAGS_CF    (1u << 0)
+#define EFLAGS_FIXED (1u << 1)
+#define EFLAGS_ZF    (1u << 6)
+#define EFLAGS_TF    (1u << 8)
+#define EFLAGS_IF    (1u << 9)
+#define EFLAGS_DF    (1u << 10)
+#define EFLAGS_IOPL  (3u << 12)
+#define EFLAGS_NT    (1u << 14)
+#define EFLAGS_RF    (1u << 16)
+#define EFLAGS_VM    (1u << 17)
+#define EFLAGS_AC    (1u << 18)
+#define EFLAGS_VIF   (1u << 19)
+#define EFLAGS_VIP   (1u << 20)
+#define EFLAGS_ID    (1u << 21)
+/* what user code may hold in the real register while it runs */
+#define EFLAGS_USER 0x00250fd5u /* CF PF AF ZF SF TF IF DF OF AC ID without IOPL, NT, RF, VM */
+
+/* CR0, CR4: SDM 3A 2.5 */
+#define CR0_PE   (1u << 0)
+#define CR0_MP   (1u << 1)
+#define CR0_EM   (1u << 2)
+#define CR0_TS   (1u << 3)
+#define CR0_ET   (1u << 4)
+#define CR0_NE   (1u << 5)
+#define CR0_WP   (1u << 16)
+#define CR0_AM   (1u << 18)
+#define CR0_NW   (1u << 29)
+#define CR0_CD   (1u << 30)
+#define CR0_PG   (1u << 31)
+#define CR4_TSD  (1u << 2)
+#define CR4_PSE  (1u << 4)
+#define CR4_PAE  (1u << 5)
+#define CR4_PGE  (1u << 7)
+#define EFER_NXE (1u << 11)
+
+/* page-table entries: SDM 3A 4.3, 4.4 */
+#define PTE_P       (1ull << 0)
+#define PTE_RW      (1ull << 1)
+#define PTE_US      (1ull << 2)
+#define PTE_A       (1ull << 5)
+#define PTE_D       (1ull << 6)
+#define PTE_PS      (1ull << 7)
+#define PTE_G       (1ull << 8)
+#define PTE_NX      (1ull << 63)
+#define PTE_ADDRESS 0x000ffffffffff000ull
+
+/* page-fault error code, SDM 3A 4.7 */
+#define PFE_P    1u
+#define PFE_W    2u
+#define PFE_U    4u
+#define PFE_RSVD 8u
+#define PFE_I    16u
+
+/* exception vectors, SDM 3A 6.3.1 */
+enum pv_vector {
+    VECTOR_DE = 0,
+    VECTOR_DB = 1,
+    VECTOR_NMI = 2,
+    VECTOR_BP = 3,
+    VECTOR_OF = 4,
+    VECTOR_BR = 5,
+    VECTOR_UD = 6,
+    VECTOR_NM = 7,
+    VECTOR_DF = 8,
+    VECTOR_TS = 10,
+    VECTOR_NP = 11,
+    VECTOR_SS = 12,
+    VECTOR_GP = 13,
+    VECTOR_PF = 14,
+    VECTOR_MF = 16,
+    VECTOR_AC = 17,
+    VECTOR_XM = 19
+};
+
+/*
+ * The virtual CPU. The back-end's entry code saves the guest's registers into (gpr), (eip),
+ * (eflags) and loads them from there; offsets that assembler needs are generated from this struct.
+ */
+struct pv_cpu {
+    uint64_t gpr[8]; /* zero-extended */
+    uint64_t eip;
+    uint64_t eflags;           /* arithmetic flags, TF, AC, ID; IF and IOPL are virtual, below */
+    uint32_t user;             /* 1: the guest's user mode (CPL 3), 0: its kernel */
+    uint32_t user_cs, user_ss; /* selectors while in user mode */
+    uint32_t kernel_cs;        /* selector that kernel code believes to run with */
+    uint32_t kernel_ss;
+    uint32_t iopl;
+    uint32_t cr0, cr2, cr3, cr4;
+    uint32_t dr[8];
+    uint64_t efer;
+    uint32_t gdt_base, gdt_limit, idt_base, idt_limit;
+    uint16_t ldt, tr;
+    uint32_t tss_base, tss_limit;
+    uint32_t halted; /* hlt executed, waits for an interrupt */
+    uint32_t shadow; /* interrupts are held off until the next operation */
+    uint64_t msr_sysenter[3];
+    uint64_t msr_pat, msr_misc_enable, msr_apicbase;
+};
+
+/* ---- guest address spaces as a back-end sees them ---- */
+
+enum pv_view { PV_VIEW_KERNEL, PV_VIEW_USER };
+
+enum pv_protection { PV_MAP_WRITE = 1, PV_MAP_EXEC = 2, PV_MAP_USER = 4 };
+
+/*
+ * One change to a space, queued. (gpa) is page-aligned guest RAM. protection < 0: unmap.
+ * PV_MAP_USER: user code may use it too, so it belongs in both views; without it only in the
+ * kernel's.
+ */
+struct pv_backend {
+    void *context;
+    /* page mappings of space (space); kernel half (va >= PV_KERNEL_BASE) is common to all spaces */
+    void (*map)(void *context, unsigned space, gva_t va, gpa_t gpa, int protection);
+    void (*unmap)(void *context, unsigned space, gva_t va);
+    /* drop every mapping of the space below the kernel half */
+    void (*clear)(void *context, unsigned space);
+    /* make queued changes effective and this space current */
+    void (*flush)(void *context);
+    void (*activate)(void *context, unsigned space);
+    void (*flush_page)(void *context, gva_t va);
+    /* GDT entry (index) that the processor uses becomes (descriptor) */
+    void (*set_descriptor)(void *context, unsigned index, uint64_t descriptor);
+    void (*set_ts)(void *context, int on);
+    void (*console)(void *context, const char *text, size_t length);
+    uint64_t (*now)(void *context);                     /* nanoseconds, monotonic */
+    void (*set_deadline)(void *context, uint64_t when); /* next timer event, ~0: none */
+    void (*block)(void *context);                       /* wait for an event or the deadline */
+    void (*power)(void *context, int status);           /* end: 0 reboot/poweroff, else failure */
+};
+
+#define PV_SPACES      48
+#define PV_KERNEL_BASE 0xc0000000u
+#define PV_NODES       1600
+#define PV_NODE_SPAN   0x200000u /* 2 MiB: 512 pages */
+
+/* What of one 2 MiB stretch of a space is mapped, and the guest's entries that it was mapped from.
+ */
+struct pv_node {
+    uint16_t next_free;
+    uint16_t large; /* mapped from a large page: (pde) says all */
+    gva_t base;
+    uint64_t pde;      /* guest's entry above, as seen last */
+    uint32_t used;     /* entries of (pte) that are not 0 */
+    uint64_t pte[512]; /* guest entry as mapped, 0: not mapped */
+};
+
+#define PV_REGIONS        (PV_KERNEL_BASE / PV_NODE_SPAN) /* below the kernel half */
+#define PV_KERNEL_REGIONS (2048 - PV_REGIONS)
+
+struct pv_space {
+    uint32_t cr3;
+    uint32_t valid;
+    uint64_t stamp;              /* last use */
+    uint32_t nodes;              /* how many */
+    uint16_t region[PV_REGIONS]; /* node of each 2 MiB stretch, 0: none */
+};
+
+/* Guest-physical addresses from here on are pages of the VMM that the guest may use: stubs and vCPU
+ * page. */
+#define PV_GPA_LOW (1ull << 40)
+
+struct pv_counters {
+    uint64_t op[PREVIRT_IA32_OP_LIMIT];
+    uint64_t exits, faults, fills, prefills, syncs, injected, interrupts, user_entries, emulated,
+        cr3_loads, upcalls, idle, unmaps;
+    uint64_t vector[32];
+};
+
+/* A rewritten site, as its stub names it. */
+struct pv_op_site {
+    gva_t address;
+    uint8_t room; /* the guest goes on at address + room */
+    struct previrt_ia32_insn insn;
+};
+
+static inline int pv_if(const volatile struct previrt_vcpu_page *page)
+{
+    return ((const volatile uint8_t *)&page->eflags)[PREVIRT_VCPU_IF_BYTE] != 0;
+}
+
+static inline void pv_set_if(volatile struct previrt_vcpu_page *page, int on)
+{
+    ((volatile uint8_t *)&page->eflags)[PREVIRT_VCPU_IF_BYTE] =
+        on ? PREVIRT_VCPU_IF_SET : PREVIRT_VCPU_IF_NONE;
+}
+
+struct pv_vmm {
+    struct pv_cpu cpu;
+    struct pv_backend backend;
+    volatile struct previrt_vcpu_page *page;
+    uint8_t *ram; /* VMM's own mapping of guest-physical 0 */
+    gpa_t ram_size;
+    struct pv_op_site *sites;
+    size_t site_count;
+    gva_t low_base, low_size; /* region of stubs and vCPU page, at its link address */
+    gva_t load_offset;        /* link address minus physical address */
+    /* shadow */
+    struct pv_space space[PV_SPACES];
+    unsigned current;
+    uint64_t stamp;
+    uint16_t kernel_region[PV_KERNEL_REGIONS];
+    uint16_t free_nodes;
+    struct pv_node *node; /* PV_NODES of them, index 0 unused */
+    uint32_t kernel_pd_seen;
+    uint64_t gdt_mirror[512];
+    uint8_t booted;       /* user mode was entered once */
+    uint8_t untranslated; /* runs at its load address: link address minus load_offset */
+    uint8_t dead;
+    struct pv_counters count;
+    struct previrt_pc pc;
+};
+
+/* memory.c */
+struct pv_walk {
+    gpa_t gpa;        /* of the byte */
+    uint64_t flags;   /* effective P RW US NX G, D and A of the leaf */
+    gpa_t pte_gpa;    /* where the leaf entry stands */
+    uint8_t pte_size; /* 4 or 8 */
+    uint8_t large;
+};
+void *pv_gpa(struct pv_vmm *vmm, gpa_t gpa, size_t size);        /* NULL: not RAM */
+int pv_walk(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk); /* 0, or page-fault error bits */
+/* copy; 0 or the faulting address's page-fault error code | 0x100 with cr2 in (*fault) */
+int pv_read(struct pv_vmm *vmm, gva_t va, void *out, size_t size, gva_t *fault);
+int pv_write(struct pv_vmm *vmm, gva_t va, const void *in, size_t size, gva_t *fault);
+
+/* shadow.c */
+void pv_shadow_init(struct pv_vmm *vmm);
+void pv_shadow_stack(struct pv_vmm *vmm);
+int pv_shadow_fault(struct pv_vmm *vmm, gva_t va,
+                    uint32_t error); /* 1: resolved; 0: guest's own fault */
+void pv_shadow_cr3(struct pv_vmm *vmm, uint32_t cr3);
+void pv_shadow_flush_all(struct pv_vmm *vmm);
+void pv_shadow_invlpg(struct pv_vmm *vmm, gva_t va);
+void pv_shadow_paging_mode(struct pv_vmm *vmm);
+
+/* trap.c */
+int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error, int software);
+void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2);
+void pv_deliver(struct pv_vmm *vmm); /* pending interrupts, before every return to the guest */
+void pv_sync_descriptors(struct pv_vmm *vmm);
+int pv_descriptor(struct pv_vmm *vmm, uint16_t selector, uint64_t *descriptor);
+
+/* ops.c */
+uint32_t pv_eflags_image(struct pv_vmm *vmm);
+void pv_segment_load(unsigned sreg, uint16_t selector);
+uint16_t pv_segment_read(unsigned sreg);
+void pv_operation(struct pv_vmm *vmm, const struct pv_op_site *site);
+
+/* devices.c */
+void pv_devices_init(struct pv_vmm *vmm);
+void pv_time(struct pv_vmm *vmm); /* advance the devices to now, arm the next deadline */
+
+/* report.c */
+void pv_printf(struct pv_vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void pv_die(struct pv_vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void pv_dump_counters(struct pv_vmm *vmm);
+
+/* linux.c */
+int pv_load_linux(struct pv_vmm *vmm, const void *image, size_t size, const void *initrd,
+                  size_t initrd_size, const char *command_line);
+
+#endif
