@@ -175,10 +175,22 @@ static int read_ia32_record(struct pv_table_cursor *cursor, struct previrt_site 
     return cursor->site_end > (uint64_t)UINT32_MAX + 1 ? PREVIRT_E_RANGE : PREVIRT_OK;
 }
 
+/* (value) / 3, without the compiler's 64-bit division, which a freestanding IA32 program lacks. */
+static uint64_t divide_by_slots(uint64_t value, uint8_t *remainder)
+{
+    const uint32_t high = (uint32_t)(value >> 32), low = (uint32_t)value;
+    const uint32_t carry = high % PV_IA64_SLOTS; /* 2^32 = 3 * 0x55555555 + 1 */
+    const uint32_t rest = low % PV_IA64_SLOTS + carry;
+
+    *remainder = (uint8_t)(rest % PV_IA64_SLOTS);
+    return ((uint64_t)(high / PV_IA64_SLOTS) << 32) + (uint64_t)carry * 0x55555555u +
+           low / PV_IA64_SLOTS + rest / PV_IA64_SLOTS;
+}
+
 static int read_ia64_record(struct pv_table_cursor *cursor, struct previrt_site *site)
 {
     uint32_t gap;
-    uint64_t slots;
+    uint64_t slots, bundle;
     int status = read_uleb(cursor, &gap);
 
     if (status < 0)
@@ -194,10 +206,10 @@ static int read_ia64_record(struct pv_table_cursor *cursor, struct previrt_site 
         return PREVIRT_E_OPERATION;
 
     slots = cursor->site_end + gap;
-    if (slots / PV_IA64_SLOTS > UINT64_MAX / PV_IA64_BUNDLE)
+    bundle = divide_by_slots(slots, &site->slot);
+    if (bundle > UINT64_MAX / PV_IA64_BUNDLE)
         return PREVIRT_E_RANGE;
-    site->address = slots / PV_IA64_SLOTS * PV_IA64_BUNDLE;
-    site->slot = slots % PV_IA64_SLOTS;
+    site->address = bundle * PV_IA64_BUNDLE;
     site->length = PV_IA64_BUNDLE;
     cursor->site_end = slots + 1;
     return PREVIRT_OK;
