@@ -60,6 +60,7 @@ pv_low_entry_end:
 pv_operation_entry:
     mov     pv_upcall_mask(%rip), %r15
     movb    $1, (%r15)
+operation_masked:
     mov     %esp, %esp
     SAVE_GPRS
     mov     (%rsp), %edi
@@ -130,12 +131,34 @@ trap_common:
     call    pv_xen_trap
     jmp     pv_resume
 
-/* The VMM itself was interrupted: an event in the window before iretq, or a fault that ends all. */
+/*
+ * The VMM itself was interrupted. Events come in two windows: on the way in, before they are masked, where the operation just
+ * goes on (the event stays pending and is seen on the way out), and on the way out, before iretq, which is begun again.
+ * Anything else ends all.
+ */
 vmm_trap:
-    mov     16(%rsp), %rax
-    cmpl    $EVENT_VECTOR, (%rsp)
+    push    %rax
+    push    %rcx
+    mov     32(%rsp), %rax
+    cmpl    $EVENT_VECTOR, 16(%rsp)
     jne     1f
-    lea     resume_critical(%rip), %rcx
+    mov     $LOW_ENTRY, %ecx
+    sub     %rax, %rcx
+    neg     %rcx
+    cmp     $pv_low_entry_end - pv_low_entry, %rcx
+    jb      2f
+    lea     pv_operation_entry(%rip), %rcx
+    cmp     %rcx, %rax
+    jb      3f
+    lea     operation_masked(%rip), %rcx
+    cmp     %rcx, %rax
+    jae     3f
+2:  pop     %rcx
+    pop     %rax
+    add     $16, %rsp
+    orl     $3, 8(%rsp)
+    iretq
+3:  lea     resume_critical(%rip), %rcx
     cmp     %rcx, %rax
     jb      1f
     lea     resume_critical_end(%rip), %rcx
@@ -143,7 +166,8 @@ vmm_trap:
     jae     1f
     mov     pv_upcall_mask(%rip), %r15
     jmp     resume_again
-1:  mov     %rsp, %rdi
+1:  add     $16, %rsp
+    mov     %rsp, %rdi
     and     $-16, %rsp
     call    pv_xen_fatal
 2:  jmp     2b

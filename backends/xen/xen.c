@@ -10,6 +10,7 @@
 #include <xen/vcpu.h>
 #include <previrt/rewrite.h>
 #include "../../src/vmm/vmm.h"
+#include "layout.h"
 #include "offsets.h"
 
 #define VIRT_BASE    0xffffffff80000000ul
@@ -25,9 +26,8 @@
 #define X_NX  (1ul << 63)
 #define TABLE (X_P | X_RW | X_US | X_A)
 
-#define LOW_BASE   0xffc00000u /* what reservetop=4M leaves free */
+#define LOW_BASE   PV_XEN_LOW_BASE
 #define LOW_VCPU   LOW_BASE
-#define LOW_ENTRY  (LOW_BASE + 0x1000)
 #define LOW_STUBS  (LOW_BASE + 0x2000)
 #define STUBS_SIZE 0x60000u
 #define LOW_SIZE   (0x2000 + STUBS_SIZE)
