@@ -949,7 +949,8 @@ static void read_text(struct annotator *a)
                     continue;
                 }
             }
-            if (a->macro_depth && statement.kind == PV_STATEMENT_CODE && *statement.name == '\\')
+            if (statement.name && a->macro_depth && statement.kind == PV_STATEMENT_CODE &&
+                *statement.name == '\\')
                 argument_statement(a, &statement);
             if (mnemonic && mnemonic->kind > PV_KIND_PREFIX && mnemonic->kind != PV_KIND_BYTE)
                 directive(a, mnemonic, &statement);

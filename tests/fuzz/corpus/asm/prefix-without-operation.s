@@ -1,0 +1,3 @@
+.macro m
+rep ,x
+.endm
