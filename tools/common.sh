@@ -18,7 +18,7 @@ readonly STATUS_FAILED=1 STATUS_USAGE=2 STATUS_ENVIRONMENT=4
 
 # Packages that the library and the command are built and tested with ...
 packages_build=(build-essential meson ninja-build pkg-config libelf-dev libzydis-dev libjson-c-dev
-    libcmocka-dev libunicorn-dev)
+    libcmocka-dev libunicorn-dev libxen-dev)
 # ... that the guests are built and booted with (the 32-bit C library is for the benchmark) ...
 packages_guest=(linux-source-6.1 xz-utils bc bison flex cpio libssl-dev qemu-system-x86 ca-certificates
     libc6-dev-i386 lib32gcc-12-dev jq)
