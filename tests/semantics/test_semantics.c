@@ -28,7 +28,7 @@
 #define VECTOR_UD         6
 #define STATES_PER_SAMPLE 25
 #define SPACING           128 /* bytes between sites, and the most that a stub takes */
-#define DEFAULT_STATES    1000
+#define DEFAULT_STATES    3000
 #define DEFAULT_SEED      0x5eed2005ull
 
 struct test {
