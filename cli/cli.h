@@ -75,11 +75,15 @@ void cli_output_abort(struct cli_output *out);
 int cli_write_file(const char *path, const void *data, size_t size);
 
 /*
- * The image (name) of back-end (backend): 0 and its (path), or the exit status after a message. (size) is
- * CLI_LOADER_MAX.
+ * The image (name) of back-end (backend): 0 and its (path), or the exit status after a message.
+ * (size) is CLI_LOADER_MAX.
  */
 #define CLI_LOADER_MAX (PATH_MAX + 64)
 int cli_find_loader(const char *backend, const char *name, char *path, size_t size);
+
+/* Packs (kernel) with the VMM for Xen into (output), as `previrt pack` does; 0 or the exit status
+ * after a message. */
+int cli_pack_xen(const char *kernel, const char *output);
 
 /* JSON, over json-c. Addresses and raw bytes are hexadecimal strings ("0xc1000000", "0fa2"). */
 struct json_object;

@@ -122,6 +122,32 @@ static int write_image(const struct pack_options *options, uint8_t *vmm, size_t 
     return cli_output_commit(&out);
 }
 
+static int pack(const struct pack_options *options)
+{
+    uint8_t *vmm = NULL, *guest = NULL;
+    size_t vmm_size, guest_size;
+    int status = cli_read_file(options->kernel, &guest, &guest_size);
+
+    if (!status)
+        status = check_guest(options->kernel, guest, guest_size);
+    if (!status)
+        status = cli_read_file(options->vmm, &vmm, &vmm_size);
+    if (!status)
+        status = write_image(options, vmm, vmm_size, guest, guest_size);
+    free(vmm);
+    free(guest);
+    return status;
+}
+
+int cli_pack_xen(const char *kernel, const char *output)
+{
+    char path[CLI_LOADER_MAX];
+    struct pack_options options = {.kernel = kernel, .output = output, .vmm = path};
+    int status = cli_find_loader("xen", VMM_XEN, path, sizeof(path));
+
+    return status ? status : pack(&options);
+}
+
 int cmd_pack(int argc, char **argv)
 {
     static const struct argp_option argp_options[] = {
@@ -142,8 +168,6 @@ int cmd_pack(int argc, char **argv)
         NULL};
     struct pack_options options = {0};
     char path[CLI_LOADER_MAX];
-    uint8_t *vmm = NULL, *guest = NULL;
-    size_t vmm_size, guest_size;
     int status = CLI_OK;
 
     argp_parse(&argp, argc, argv, 0, NULL, &options);
@@ -151,15 +175,5 @@ int cmd_pack(int argc, char **argv)
         status = cli_find_loader("xen", VMM_XEN, path, sizeof(path));
         options.vmm = path;
     }
-    if (!status)
-        status = cli_read_file(options.kernel, &guest, &guest_size);
-    if (!status)
-        status = check_guest(options.kernel, guest, guest_size);
-    if (!status)
-        status = cli_read_file(options.vmm, &vmm, &vmm_size);
-    if (!status)
-        status = write_image(&options, vmm, vmm_size, guest, guest_size);
-    free(vmm);
-    free(guest);
-    return status;
+    return status ? status : pack(&options);
 }

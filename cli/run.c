@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * previrt run: boots a guest kernel on a back-end, with its console on this terminal. The one
- * back-end so far is `raw`: QEMU starts the raw loader (backends/raw), which starts the guest,
- * rewritten or not.
+ * previrt run: boots a guest kernel on a back-end, with its console on this terminal. `raw`: QEMU
+ * starts the raw loader (backends/raw), which starts the guest, rewritten or not. `xen`: QEMU
+ * starts the Xen hypervisor, with the guest and its VMM (backends/xen) as domain 0.
  */
 #include <argp.h>
 #include <errno.h>
@@ -23,12 +23,18 @@
 #define SPAWN_FAILED   127 /* posix_spawnp(): the child could not run the program */
 #define MEMORY_DEFAULT "256"
 #define QEMU           "qemu-system-i386"
+#define QEMU_X86_64    "qemu-system-x86_64"
 #define QEMU_PACKAGE   "qemu-system-x86"
+#define XEN_PACKAGE    "xen-hypervisor-4.17-amd64"
+#define XEN_INSTALLED  "/boot/xen-4.17-amd64.gz"
+#define XEN_VARIABLE   "PREVIRT_XEN"
+#define XEN_MEMORY     384 /* MB that the hypervisor and the VMM have beside the guest's */
 #define LOADER         "previrt-raw"
 #define ARGUMENTS_MAX  64
 
 struct run_options {
-    const char *kernel, *initrd, *append, *memory, *rewrite, *cpu, *loader;
+    const char *kernel, *initrd, *append, *memory, *rewrite, *cpu, *loader, *hypervisor;
+    bool xen;
     unsigned long timeout; /* seconds, 0: none */
     bool verify, revert;
     char **qemu_arguments; /* behind "--" */
@@ -38,6 +44,7 @@ enum {
     KEY_APPEND = 256,
     KEY_BACKEND,
     KEY_CPU,
+    KEY_HYPERVISOR,
     KEY_INITRD,
     KEY_LOADER,
     KEY_MEM,
@@ -69,8 +76,12 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         options->append = argument;
         return 0;
     case KEY_BACKEND:
-        if (strcmp(argument, "raw") != 0)
-            argp_error(state, "--backend=%s: the only back-end is raw", argument);
+        if (strcmp(argument, "raw") != 0 && strcmp(argument, "xen") != 0)
+            argp_error(state, "--backend=%s: not raw or xen", argument);
+        options->xen = strcmp(argument, "xen") == 0;
+        return 0;
+    case KEY_HYPERVISOR:
+        options->hypervisor = argument;
         return 0;
     case KEY_CPU:
         options->cpu = argument;
@@ -198,9 +209,32 @@ static int guest_status(int status)
     }
 }
 
-/* Waits for (child), at most (timeout) seconds if that is not 0; kills it then. */
-static int wait_for(pid_t child, unsigned long timeout, const sigset_t *signals)
+/* What QEMU's status says when the guest ran on Xen: the VMM writes its reason to the debug-exit
+ * port. */
+static int xen_status(int status)
 {
+    enum { REASON_TABLE = 3 }; /* backends/xen: the guest was not started */
+    int number = (status - 1) / 2;
+
+    if (status == 0)
+        return CLI_OK;
+    if (status % 2 == 0 || status == 1) {
+        cli_error("%s failed with status %d", QEMU_X86_64, status);
+        return CLI_IO;
+    }
+    if (number == REASON_TABLE) {
+        cli_error("the VMM did not start the guest (reason on the console)");
+        return CLI_MALFORMED;
+    }
+    cli_error("the guest was ended (reason %d, on the console)", number);
+    return CLI_FINDINGS;
+}
+
+/* Waits for (child), at most options->timeout seconds if that is not 0; kills it then. */
+static int wait_for(pid_t child, const struct run_options *options, const sigset_t *signals)
+{
+    const unsigned long timeout = options->timeout;
+    const char *qemu = options->xen ? QEMU_X86_64 : QEMU;
     struct timespec now, end;
     int status;
 
@@ -229,25 +263,40 @@ static int wait_for(pid_t child, unsigned long timeout, const sigset_t *signals)
         sigtimedwait(signals, NULL, &left);
     }
     if (WIFSIGNALED(status)) {
-        cli_error("%s was ended by signal %d (%s)", QEMU, WTERMSIG(status),
+        cli_error("%s was ended by signal %d (%s)", qemu, WTERMSIG(status),
                   strsignal(WTERMSIG(status)));
         return CLI_IO;
     }
     if (WEXITSTATUS(status) == SPAWN_FAILED) {
-        cli_error("%s cannot be run: install %s", QEMU, QEMU_PACKAGE);
+        cli_error("%s cannot be run: install %s", qemu, QEMU_PACKAGE);
         return CLI_IO;
     }
-    return guest_status(WEXITSTATUS(status));
+    return options->xen ? xen_status(WEXITSTATUS(status)) : guest_status(WEXITSTATUS(status));
 }
 
 static int run(const struct run_options *options, const char *loader, char *modules, char *append)
 {
-    char *arguments[ARGUMENTS_MAX] = {
-        QEMU,       "-accel",       "tcg",         "-m",      (char *)options->memory,
-        "-display", "none",         "-serial",     "stdio",   "-monitor",
-        "none",     "-no-reboot",   "-nodefaults", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
-        "-kernel",  (char *)loader, "-initrd",     modules,   "-append",
-        append};
+    char *arguments[ARGUMENTS_MAX] = {(char *)(options->xen ? QEMU_X86_64 : QEMU),
+                                      "-accel",
+                                      "tcg",
+                                      "-m",
+                                      (char *)options->memory,
+                                      "-display",
+                                      "none",
+                                      "-serial",
+                                      "stdio",
+                                      "-monitor",
+                                      "none",
+                                      "-no-reboot",
+                                      "-nodefaults",
+                                      "-device",
+                                      "isa-debug-exit,iobase=0xf4,iosize=4",
+                                      "-kernel",
+                                      (char *)loader,
+                                      "-initrd",
+                                      modules,
+                                      "-append",
+                                      append};
     posix_spawnattr_t attributes;
     sigset_t signals, old;
     size_t count = 0;
@@ -274,25 +323,98 @@ static int run(const struct run_options *options, const char *loader, char *modu
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
     posix_spawnattr_setsigmask(&attributes, &old);
     fflush(stdout);
-    status = posix_spawnp(&child, QEMU, NULL, &attributes, arguments, environ);
+    status = posix_spawnp(&child, arguments[0], NULL, &attributes, arguments, environ);
     posix_spawnattr_destroy(&attributes);
     if (status == ENOENT) {
-        cli_error("there is no %s: install %s", QEMU, QEMU_PACKAGE);
+        cli_error("there is no %s: install %s", arguments[0], QEMU_PACKAGE);
         status = CLI_IO;
     } else if (status) {
         cli_error("%s: %s", QEMU, strerror(status));
         status = CLI_IO;
     } else {
-        status = wait_for(child, options->timeout, &signals);
+        status = wait_for(child, options, &signals);
     }
     sigprocmask(SIG_SETMASK, &old, NULL);
+    return status;
+}
+
+/* The hypervisor as an ELF file: (options)'s, or Debian's, which is compressed. */
+static int prepare_hypervisor(const struct run_options *options, const char *folder, char *path,
+                              size_t size)
+{
+    static const char command[] = "exec gzip -dc \"$0\" >\"$1\"";
+    const char *from = options->hypervisor ? options->hypervisor : getenv(XEN_VARIABLE);
+    char *arguments[] = {"sh", "-c", (char *)command, NULL, path, NULL};
+    size_t length;
+    pid_t child;
+    int status;
+
+    if (!from)
+        from = XEN_INSTALLED;
+    if (access(from, R_OK) < 0) {
+        cli_error("%s: %s; --hypervisor or " XEN_VARIABLE " names one (Debian: " XEN_PACKAGE ")",
+                  from, strerror(errno));
+        return CLI_IO;
+    }
+    length = strlen(from);
+    if (length < 3 || strcmp(from + length - 3, ".gz") != 0) {
+        if ((size_t)snprintf(path, size, "%s", from) >= size) {
+            cli_error("%s: the name is too long", from);
+            return CLI_USAGE;
+        }
+        return CLI_OK;
+    }
+    snprintf(path, size, "%s/xen", folder);
+    arguments[3] = (char *)from;
+    if (posix_spawnp(&child, "sh", NULL, NULL, arguments, environ) ||
+        waitpid(child, &status, 0) < 0 || !WIFEXITED(status) || WEXITSTATUS(status)) {
+        cli_error("%s: gzip could not unpack it", from);
+        return CLI_IO;
+    }
+    return CLI_OK;
+}
+
+/* Everything that the run needs is in a folder that is removed afterwards. */
+static int run_on_xen(struct run_options *options)
+{
+    char folder[] = "/tmp/previrt-run.XXXXXX", xen[PATH_MAX], kernel[sizeof(folder) + 8],
+         memory[16];
+    char append[] = "com1=115200 console=com1";
+    char *modules;
+    int status;
+
+    signal(SIGINT, SIG_IGN); /* QEMU's to handle; what is in the folder is removed afterwards */
+    if (!mkdtemp(folder)) {
+        cli_error("%s: %s", folder, strerror(errno));
+        return CLI_IO;
+    }
+    snprintf(kernel, sizeof(kernel), "%s/kernel", folder);
+    status = prepare_hypervisor(options, folder, xen, sizeof(xen));
+    if (!status)
+        status = cli_pack_xen(options->kernel, kernel);
+    if (!status) {
+        snprintf(memory, sizeof(memory), "%lu", strtoul(options->memory, NULL, 10) + XEN_MEMORY);
+        options->memory = memory;
+        options->kernel = kernel;
+        modules = module_list(options);
+        status = modules ? run(options, xen, modules, append) : cli_fail(PREVIRT_E_MEMORY, kernel);
+        free(modules);
+    }
+    unlink(kernel);
+    if (strncmp(xen, folder, sizeof(folder) - 1) == 0)
+        unlink(xen);
+    rmdir(folder);
     return status;
 }
 
 int cmd_run(int argc, char **argv)
 {
     static const struct argp_option argp_options[] = {
-        {"backend", KEY_BACKEND, "NAME", 0, "raw (the default): a PC that QEMU emulates", 0},
+        {"backend", KEY_BACKEND, "NAME", 0,
+         "raw (the default): a PC that QEMU emulates; xen: domain 0 of the Xen hypervisor on one",
+         0},
+        {"hypervisor", KEY_HYPERVISOR, "FILE", 0,
+         "The hypervisor, ELF or .gz (" XEN_VARIABLE ", else " XEN_INSTALLED ")", 0},
         {"initrd", KEY_INITRD, "FILE", 0, "Its initial RAM disk", 0},
         {"append", KEY_APPEND, "TEXT", 0, "Its command line", 0},
         {"mem", KEY_MEM, "MB", 0, "Memory of the machine (" MEMORY_DEFAULT ")", 0},
@@ -326,6 +448,8 @@ int cmd_run(int argc, char **argv)
     status = check_file(options.kernel, true);
     if (!status && options.initrd)
         status = check_file(options.initrd, true);
+    if (options.xen)
+        return status ? status : run_on_xen(&options);
     if (!status && options.loader)
         status = check_file(options.loader, false);
     if (!status && !options.loader) {
