@@ -59,8 +59,8 @@ static void start_timer(void)
 {
     uintptr_t entry = (uintptr_t)timer_entry;
 
-    idt[TIMER_VECTOR] = (struct gate){(uint16_t)entry, SELECTOR_CODE, GATE_INTERRUPT,
-                                      (uint16_t)(entry >> 16)};
+    idt[TIMER_VECTOR] =
+        (struct gate){(uint16_t)entry, SELECTOR_CODE, GATE_INTERRUPT, (uint16_t)(entry >> 16)};
     outb(PIC_COMMAND, 0x11); /* edge-triggered, with ICW4 (8259A data sheet) */
     outb(PIC_DATA, TIMER_VECTOR);
     outb(PIC_DATA, 4);

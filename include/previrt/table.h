@@ -17,7 +17,7 @@ extern "C" {
 #define PREVIRT_NOTE_NAME     "Previrt" /* with its NUL, 8 bytes */
 #define PREVIRT_NT_TABLE      1         /* a finished fragment */
 #define PREVIRT_NT_RAW        2         /* what `previrt as` leaves for its own second pass */
-#define PREVIRT_NT_FILLER 3 /* nothing: where fragments were that a merged table replaced */
+#define PREVIRT_NT_FILLER     3 /* nothing: where fragments were that a merged table replaced */
 #define PREVIRT_TABLE_VERSION 1
 
 #define PREVIRT_LENGTH_MAX 15 /* bytes of an instruction or fused pair */

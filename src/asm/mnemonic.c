@@ -7,11 +7,12 @@
 #include "asm/reader.h"
 
 #define ENTRY(text, kind, op, bytes, width, reads, writes, flow)                                   \
-    {text, sizeof(text) - 1, PV_KIND_##kind, PREVIRT_IA32_##op, bytes, width, reads, writes,       \
-     PV_FLOW_##flow},
+    {text,  sizeof(text) - 1, PV_KIND_##kind, PREVIRT_IA32_##op, bytes, width,                     \
+     reads, writes,           PV_FLOW_##flow},
 #define OP(text, kind, op, bytes)           ENTRY(text, kind, op, bytes, 0, 0, 0, NEXT)
 #define SIZED(text, kind, op, bytes, width) ENTRY(text, kind, op, bytes, width, 0, 0, NEXT)
-/* Intel and AT&T spell the operand size as a suffix; this is the mnemonic without, with w, and with l */
+/* Intel and AT&T spell the operand size as a suffix; this is the mnemonic without, with w, and with
+ * l */
 #define WL(text, kind, op, bytes)                                                                  \
     SIZED(text, kind, op, bytes, 0)                                                                \
     SIZED(text "w", kind, op, bytes, 16) SIZED(text "l", kind, op, bytes, 32)

@@ -25,8 +25,8 @@ enum pv_statement_kind {
     PV_STATEMENT_EMPTY,  /* labels alone, a comment, nothing */
     PV_STATEMENT_APP,    /* #APP */
     PV_STATEMENT_NO_APP, /* #NO_APP */
-    PV_STATEMENT_ASM,    /* # LINE "FILE" 1: within #APP, where GCC begins another inline assembly */
-    PV_STATEMENT_CODE    /* instruction, directive, macro call, assignment */
+    PV_STATEMENT_ASM, /* # LINE "FILE" 1: within #APP, where GCC begins another inline assembly */
+    PV_STATEMENT_CODE /* instruction, directive, macro call, assignment */
 };
 
 /* A label in front of a statement. */
@@ -36,8 +36,9 @@ struct pv_label {
     const char *after; /* behind its colon */
 };
 
-#define PV_STATEMENT_LABELS 4 /* more labels on one statement than that: the rest is not reported  \
-                               */
+#define PV_STATEMENT_LABELS                                                                        \
+    4 /* more labels on one statement than that: the rest is not reported                          \
+       */
 
 struct pv_statement {
     int kind;

@@ -59,7 +59,8 @@ static int read_note(struct pv_table_cursor *cursor)
     unsigned type;
 
     cursor->record = cursor->position;
-    /* A linker leaves words of zero between notes whose alignments differ; a name is never empty. */
+    /* A linker leaves words of zero between notes whose alignments differ; a name is never empty.
+     */
     if (is_zero(note, left < PV_NOTE_ALIGN ? left : PV_NOTE_ALIGN)) {
         cursor->position += left < PV_NOTE_ALIGN ? left : PV_NOTE_ALIGN;
         return 0;
