@@ -295,16 +295,6 @@ static void x_clear(void *context, unsigned space)
     need_flush = 1;
 }
 
-static void x_flush(void *context)
-{
-    (void)context;
-    drain();
-    if (need_flush) {
-        mmuext(MMUEXT_TLB_FLUSH_LOCAL, 0);
-        need_flush = 0;
-    }
-}
-
 static void x_activate(void *context, unsigned space)
 {
     struct xspace *s = &xspaces[space];
@@ -326,13 +316,6 @@ static void x_activate(void *context, unsigned space)
         panic("cannot load page-table roots", r);
     current_space = space;
     need_flush = 0;
-}
-
-static void x_flush_page(void *context, gva_t va)
-{
-    (void)context;
-    (void)va;
-    need_flush = 1;
 }
 
 static uint64_t gdt_frame[512] __attribute__((aligned(4096)));
@@ -785,15 +768,12 @@ void pv_xen_main(start_info_t *si)
     p2m = (const unsigned long *)si->mfn_list;
     vmm.node = nodes;
     vmm.page = (volatile struct previrt_vcpu_page *)low_pages;
-    vmm.sites = sites;
     vmm.low_base = LOW_BASE;
     vmm.low_size = 0u - LOW_BASE;
     vmm.backend = (struct pv_backend){.map = x_map,
                                       .unmap = x_unmap,
                                       .clear = x_clear,
-                                      .flush = x_flush,
                                       .activate = x_activate,
-                                      .flush_page = x_flush_page,
                                       .set_descriptor = x_set_descriptor,
                                       .set_ts = x_set_ts,
                                       .console = x_console,

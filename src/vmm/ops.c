@@ -10,7 +10,6 @@
 #define SELECTOR_RPL          3u
 #define DESCRIPTOR_TYPE(d)    ((unsigned)((d) >> 40 & 0x1f))
 #define DESCRIPTOR_PRESENT(d) ((d) >> 47 & 1)
-#define DESCRIPTOR_DPL(d)     ((unsigned)((d) >> 45 & 3))
 #define TYPE_CODE             0x18u
 #define TYPE_DATA_WRITABLE    0x12u
 

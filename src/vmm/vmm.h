@@ -133,8 +133,6 @@ struct pv_cpu {
 
 /* ---- guest address spaces as a back-end sees them ---- */
 
-enum pv_view { PV_VIEW_KERNEL, PV_VIEW_USER };
-
 enum pv_protection { PV_MAP_WRITE = 1, PV_MAP_EXEC = 2, PV_MAP_USER = 4 };
 
 /*
@@ -150,9 +148,7 @@ struct pv_backend {
     /* drop every mapping of the space below the kernel half */
     void (*clear)(void *context, unsigned space);
     /* make queued changes effective and this space current */
-    void (*flush)(void *context);
     void (*activate)(void *context, unsigned space);
-    void (*flush_page)(void *context, gva_t va);
     /* GDT entry (index) that the processor uses becomes (descriptor) */
     void (*set_descriptor)(void *context, unsigned index, uint64_t descriptor);
     void (*set_ts)(void *context, int on);
@@ -225,8 +221,6 @@ struct pv_vmm {
     volatile struct previrt_vcpu_page *page;
     uint8_t *ram; /* VMM's own mapping of guest-physical 0 */
     gpa_t ram_size;
-    struct pv_op_site *sites;
-    size_t site_count;
     gva_t low_base, low_size; /* region of stubs and vCPU page, at its link address */
     gva_t load_offset;        /* link address minus physical address */
     /* shadow */
@@ -236,7 +230,6 @@ struct pv_vmm {
     uint16_t kernel_region[PV_KERNEL_REGIONS];
     uint16_t free_nodes;
     struct pv_node *node; /* PV_NODES of them, index 0 unused */
-    uint32_t kernel_pd_seen;
     uint64_t gdt_mirror[512];
     uint8_t booted;       /* user mode was entered once */
     uint8_t untranslated; /* runs at its load address: link address minus load_offset */
