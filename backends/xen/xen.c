@@ -678,6 +678,10 @@ static int rewrite(const uint8_t *image)
         return -1;
     }
     previrt_plan_stats(plan, &stats);
+    if (!stats.sites) {
+        pv_die(&vmm, "the guest has no patch-up table: it was not built through previrt");
+        return -1;
+    }
     pv_printf(&vmm, "previrt: %u sites: %u inlined, %u stubs (%u bytes), %u kept, %u dormant\n",
               stats.sites, stats.inlined, stats.stubbed, stats.stub_bytes, stats.kept,
               stats.dormant);
