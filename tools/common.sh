@@ -16,12 +16,13 @@ export LC_ALL=C.UTF-8
 # Exit statuses, the same as the previrt command's.
 readonly STATUS_FAILED=1 STATUS_USAGE=2 STATUS_ENVIRONMENT=4
 
-# Packages that the library and the command are built and tested with ...
+# Packages that the library and the command are built and tested with (the 32-bit C library has headers that the raw
+# loader needs) ...
 packages_build=(build-essential meson ninja-build pkg-config libelf-dev libzydis-dev libjson-c-dev
-    libcmocka-dev libunicorn-dev libxen-dev)
-# ... that the guests are built and booted with (the 32-bit C library is for the benchmark) ...
+    libcmocka-dev libunicorn-dev libxen-dev libc6-dev-i386)
+# ... that the guests are built and booted with ...
 packages_guest=(linux-source-6.1 xz-utils bc bison flex cpio libssl-dev qemu-system-x86 ca-certificates
-    libc6-dev-i386 lib32gcc-12-dev jq)
+    lib32gcc-12-dev jq)
 # ... and that ./check wants on top.
 packages_check=(clang libclang-rt-14-dev clang-format llvm mandoc shellcheck git)
 
