@@ -312,152 +312,19 @@ static uint32_t read_cr(struct pv_vmm *vmm, unsigned cr)
     return 0;
 }
 
-/* ---- CPUID: what is not offered ---- */
-
-/* bits of leaf 1 EDX: DE, MCE, APIC, SEP, MTRR, MCA, PSE-36, CLFSH stays, DS, ACPI, HTT, TM */
-#define LEAF1_EDX_MASK                                                                             \
-    (1u << 2 | 1u << 7 | 1u << 9 | 1u << 11 | 1u << 12 | 1u << 14 | 1u << 17 | 1u << 21 |          \
-     1u << 22 | 1u << 28 | 1u << 29 | 1u << 1 | 1u << 16)
-/* leaf 1 ECX: DTES64, MONITOR, DS-CPL, VMX, SMX, EST, TM2, PDCM, PCID, DCA, x2APIC, TSC deadline,
- * XSAVE, OSXSAVE, AVX, FMA, F16C, hypervisor */
-#define LEAF1_ECX_MASK                                                                             \
-    (1u << 2 | 1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 8 | 1u << 12 | 1u << 15 |   \
-     1u << 17 | 1u << 18 | 1u << 21 | 1u << 24 | 1u << 26 | 1u << 27 | 1u << 28 | 1u << 29 |       \
-     1u << 31)
-#define LEAF7_EBX_KEEP (1u << 9)                                         /* ERMS */
-#define EXT1_EDX_MASK  (1u << 11 | 1u << 27 | 1u << 29 | LEAF1_EDX_MASK) /* SYSCALL, RDTSCP, LM */
-#define EXT1_ECX_KEEP  (1u << 0 | 1u << 5 | 1u << 6 | 1u << 8) /* LAHF, ABM, SSE4a, PREFETCHW */
-
-static void cpuid(struct pv_vmm *vmm)
-{
-    uint64_t *r = vmm->cpu.gpr;
-    uint32_t leaf = r[PV_EAX], sub = r[PV_ECX], a, b, c, d;
-
-    __asm__ volatile("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "0"(leaf), "2"(sub));
-    switch (leaf) {
-    case 0:
-        if (a > 7)
-            a = 7;
-        break;
-    case 1:
-        c &= ~LEAF1_ECX_MASK;
-        d &= ~LEAF1_EDX_MASK;
-        b &= 0xffff;
-        break;
-    case 5:
-    case 6:
-        a = b = c = d = 0;
-        break;
-    case 7:
-        a = c = d = 0;
-        b &= LEAF7_EBX_KEEP;
-        break;
-    case 0x80000000u:
-        if (a > 0x80000008u)
-            a = 0x80000008u;
-        break;
-    case 0x80000001u:
-        c &= EXT1_ECX_KEEP;
-        d &= ~EXT1_EDX_MASK;
-        break;
-    case 0x80000007u:
-        a = b = c = 0;
-        d &= 1u << 8; /* invariant TSC */
-        break;
-    case 0x80000008u:
-        b = c = d = 0;
-        break;
-    default:
-        if ((leaf > 7 && leaf < 0x80000000u) || leaf > 0x80000008u)
-            a = b = c = d = 0;
-    }
-    r[PV_EAX] = a;
-    r[PV_EBX] = b;
-    r[PV_ECX] = c;
-    r[PV_EDX] = d;
-}
-
-/* ---- model-specific registers ---- */
-
-#define MSR_TSC            0x10u
-#define MSR_APICBASE       0x1bu
-#define MSR_UCODE_REV      0x8bu
-#define MSR_SYSENTER_CS    0x174u
-#define MSR_MISC_ENABLE    0x1a0u
-#define MSR_PAT            0x277u
-#define MSR_EFER           0xc0000080u
-#define MSR_K7_HWCR        0xc0010015u
-#define MSR_K8_INT_PENDING 0xc0010055u
-#define MSR_AMD64_NB       0xc001001fu
-#define MSR_AMD64_LS       0xc0011020u
-#define MSR_AMD64_DC       0xc0011022u
-#define MSR_AMD64_DE       0xc0011029u
-
-static uint64_t *msr_slot(struct pv_vmm *vmm, uint32_t msr, uint64_t *zero)
-{
-    *zero = 0;
-    switch (msr) {
-    case MSR_SYSENTER_CS:
-    case MSR_SYSENTER_CS + 1:
-    case MSR_SYSENTER_CS + 2:
-        return &vmm->cpu.msr_sysenter[msr - MSR_SYSENTER_CS];
-    case MSR_MISC_ENABLE:
-        return &vmm->cpu.msr_misc_enable;
-    case MSR_PAT:
-        return &vmm->cpu.msr_pat;
-    case MSR_EFER:
-        return &vmm->cpu.efer;
-    case MSR_APICBASE:
-        return &vmm->cpu.msr_apicbase;
-    case MSR_UCODE_REV:
-    case MSR_K7_HWCR:
-    case MSR_AMD64_NB:
-    case MSR_AMD64_LS:
-    case MSR_AMD64_DC:
-    case MSR_AMD64_DE:
-    case MSR_K8_INT_PENDING:
-        return zero; /* reads 0, writes are lost */
-    }
-    return NULL;
-}
-
-static uint64_t tsc(void)
-{
-    uint32_t lo, hi;
-
-    __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-    return (uint64_t)hi << 32 | lo;
-}
+/* ---- model-specific registers: policy.c says which exist ---- */
 
 static enum outcome msr(struct pv_vmm *vmm, int write)
 {
-    uint64_t *r = vmm->cpu.gpr, zero, value, *slot;
+    uint64_t *r = vmm->cpu.gpr, value = r[PV_EDX] << 32 | (uint32_t)r[PV_EAX];
     uint32_t number = r[PV_ECX];
 
-    if (number == MSR_TSC && !write) {
-        value = tsc();
-    } else {
-        slot = msr_slot(vmm, number, &zero);
-        if (!slot)
-            return fault(vmm, VECTOR_GP, 0);
-        if (write) {
-            uint64_t old = *slot;
-
-            *slot = r[PV_EDX] << 32 | (uint32_t)r[PV_EAX];
-            if (number == MSR_EFER) {
-                if (*slot & ~(uint64_t)EFER_NXE) {
-                    *slot = old;
-                    return fault(vmm, VECTOR_GP, 0);
-                }
-                if (old != *slot)
-                    pv_shadow_flush_all(vmm);
-            }
-            return NEXT;
-        }
-        value = *slot;
+    if (write ? pv_write_msr(vmm, number, value) : pv_read_msr(vmm, number, &value))
+        return fault(vmm, VECTOR_GP, 0);
+    if (!write) {
+        r[PV_EAX] = (uint32_t)value;
+        r[PV_EDX] = value >> 32;
     }
-    r[PV_EAX] = (uint32_t)value;
-    r[PV_EDX] = value >> 32;
     return NEXT;
 }
 
@@ -776,14 +643,14 @@ static enum outcome execute(struct pv_vmm *vmm, const struct pv_op_site *site)
         pv_shadow_invlpg(vmm, effective_address(vmm, i));
         return NEXT;
     case PREVIRT_IA32_CPUID:
-        cpuid(vmm);
+        pv_cpuid(vmm);
         return NEXT;
     case PREVIRT_IA32_RDMSR:
         return msr(vmm, 0);
     case PREVIRT_IA32_WRMSR:
         return msr(vmm, 1);
     case PREVIRT_IA32_RDTSC: {
-        uint64_t t = tsc();
+        uint64_t t = pv_tsc();
 
         r[PV_EAX] = (uint32_t)t;
         r[PV_EDX] = t >> 32;

@@ -275,6 +275,14 @@ void pv_segment_load(unsigned sreg, uint16_t selector);
 uint16_t pv_segment_read(unsigned sreg);
 void pv_operation(struct pv_vmm *vmm, const struct pv_op_site *site);
 
+/* policy.c: the virtual processor's features. The MSR functions return 0, or -1: #GP */
+void pv_cpuid(struct pv_vmm *vmm);
+/* EAX EBX ECX EDX of the processor become what the guest sees */
+void pv_cpuid_filter(uint32_t leaf, uint32_t subleaf, uint32_t registers[4]);
+int pv_read_msr(struct pv_vmm *vmm, uint32_t number, uint64_t *value);
+int pv_write_msr(struct pv_vmm *vmm, uint32_t number, uint64_t value);
+uint64_t pv_tsc(void);
+
 /* devices.c */
 void pv_devices_init(struct pv_vmm *vmm);
 void pv_time(struct pv_vmm *vmm); /* advance the devices to now, arm the next deadline */
