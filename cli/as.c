@@ -3,8 +3,11 @@
  * previrt as: GNU as for IA32 with the annotator in front and the finish pass behind it.
  *
  * The text goes to the assembler through a memory file on its standard input, so nothing is left
- * behind whatever happens. Whatever is not IA32, has no site, or asks only for information is
- * handed to the assembler as it is, by exec.
+ * behind whatever happens. Whatever is for another machine, has no site, or asks only for
+ * information is handed to the assembler as it is, by exec.
+ *
+ * IA-64 text is not touched, since its sites need no room: the assembler reads its inputs itself,
+ * and the table is added to the object.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +31,10 @@
 #define ENV_OPTIONS   "PREVIRT_AS_OPTIONS"
 #define ENV_RULES     "PREVIRT_RULES"
 #define ENV_RUNNING   "PREVIRT_AS_RUNNING" /* set for the assembler: it must not be us again */
+#define ENV_COMPILER  "COLLECT_GCC"        /* GCC's driver sets it to its own name */
+
+#define IA64_TRIPLE "ia64-"           /* what a compiler's name begins with */
+#define IA64_PREFIX "ia64-linux-gnu-" /* of the assembler, if nothing names another */
 
 extern char **environ;
 
@@ -36,6 +43,7 @@ struct as_command {
     struct words inputs;    /* "-" is standard input */
     struct words all;       /* for the assembler, inputs included, in their order */
     const char *output, *depfile, *rules_file;
+    unsigned isa; /* enum previrt_arch; 0: not said, IA32 if the options select 32-bit code */
     int bits;
     int information; /* --version, --help: nothing is assembled */
     int stats;
@@ -44,16 +52,20 @@ struct as_command {
 
 static const char usage[] =
     "Usage: previrt as [OPTION...] [ARGUMENT-OF-AS...]\n"
-    "Assembles with GNU as; annotates the sensitive operations of IA32 code.\n\n"
+    "Assembles with GNU as; annotates the sensitive operations of IA32 and IA-64 code.\n\n"
+    "  --isa ia32|ia64      whose code it is; without it, IA-64 if the compiler's or assembler's\n"
+    "                       name begins with ia64-, else IA32 where 32-bit code is assembled\n"
     "  --pad=prefix|nop     how room is made (default prefix)\n"
     "  --cpu=generic|i486|i586|i686\n"
     "                       which NOPs may be used (default generic)\n"
     "  --static NAME        static mode: native or vcpu code in place of the operations, no table\n"
+    "                       (these three are for IA32)\n"
     "  --rules FILE         what to leave alone, instead of the built-in rules\n"
     "  --previrt-stats      print what was annotated\n"
     "  --previrt-help       this text\n\n"
-    "Environment: " ENV_ASSEMBLER " the assembler to run, else `as' on PATH; " ENV_OPTIONS
-    " more options;\n" ENV_RULES " the same as --rules. Exit status: the assembler's; 3 if the "
+    "Environment: " ENV_ASSEMBLER " the assembler to run, else `as' (for IA-64 with the\n"
+    "compiler's prefix or ia64-linux-gnu-) on PATH; " ENV_OPTIONS " more options;\n" ENV_RULES
+    " the same as --rules. Exit status: the assembler's; 3 if the "
     "finish pass fails; 4 for\nthe environment.\n";
 
 /* ---- the command line ---- */
@@ -76,8 +88,9 @@ static int own_option(struct as_command *command, char ***word, int *status)
     static const char *const pads[] = {"prefix", "nop", NULL};
     static const char *const cpus[] = {"generic", "i486", "i586", "i686", NULL};
     static const char *const targets[] = {"none", "native", "vcpu", NULL};
+    static const char *const isas[] = {"", "ia32", "ia64", NULL};
     const char *text = **word, *value;
-    static const char *const with_value[] = {"--static", "--rules", NULL};
+    static const char *const with_value[] = {"--static", "--rules", "--isa", NULL};
 
     *status = CLI_OK;
     if (strncmp(text, "--pad=", 6) == 0) {
@@ -104,8 +117,10 @@ static int own_option(struct as_command *command, char ***word, int *status)
             *status = CLI_USAGE;
         } else if (i == 0) {
             *status = choose("--static", value, targets, &command->annotate.target);
-        } else {
+        } else if (i == 1) {
             command->rules_file = value;
+        } else {
+            *status = choose("--isa", *value ? value : "?", isas, &command->isa);
         }
         return 1;
     }
@@ -154,6 +169,7 @@ static int takes_value(const char *word)
                                           "-mlfence-after-load",
                                           "-mlfence-before-indirect-branch",
                                           "-mlfence-before-ret",
+                                          "-N",
                                           NULL};
 
     /* these few stand alone, or have their value joined */
@@ -278,7 +294,48 @@ static char *search_path(const char *name, const struct stat *self)
     }
 }
 
-static char *find_assembler(void)
+/* "ia64-linux-gnu-" of "/usr/bin/ia64-linux-gnu-gcc-12", as a string to be freed; NULL: (program)
+ * is not named like a tool for IA-64. */
+static char *ia64_prefix(const char *program)
+{
+    static const char *const tools[] = {"-gcc", "-g++", "-c++", "-cc", "-cpp", "-as"};
+    const char *base = program ? strrchr(program, '/') : NULL;
+
+    base = base ? base + 1 : program;
+    if (!base || strncmp(base, IA64_TRIPLE, strlen(IA64_TRIPLE)) != 0)
+        return NULL;
+    for (size_t i = 0; i < sizeof(tools) / sizeof(tools[0]); i++) {
+        const char *tool = strstr(base, tools[i]);
+
+        if (tool)
+            return strndup(base, (size_t)(tool + 1 - base));
+    }
+    return strdup(IA64_PREFIX);
+}
+
+/* The assembler for IA-64: with the compiler's prefix, on PATH or beside the compiler. */
+static char *search_ia64(const char *prefix, const struct stat *self)
+{
+    const char *compiler = getenv(ENV_COMPILER);
+    const char *slash = compiler ? strrchr(compiler, '/') : NULL;
+    char *name, *found = NULL;
+
+    if (asprintf(&name, "%sas", prefix) < 0)
+        return NULL;
+    if (slash && asprintf(&found, "%.*s/%s", (int)(slash - compiler), compiler, name) < 0)
+        found = NULL;
+    if (!found || !is_program(found) || same_file(found, self)) {
+        free(found);
+        found = search_path(name, self);
+    }
+    if (!found)
+        cli_error("no assembler: `%s' is not on PATH, and %s is not set", name, ENV_ASSEMBLER);
+    free(name);
+    return found;
+}
+
+/* (prefix): of the tools for IA-64; NULL: for the machine that this runs on. */
+static char *find_assembler(const char *prefix)
 {
     const char *wanted = getenv(ENV_ASSEMBLER);
     struct stat self = {0};
@@ -300,6 +357,8 @@ static char *find_assembler(void)
         }
         return found;
     }
+    if (prefix)
+        return search_ia64(prefix, &self);
     found = search_path("as", &self);
     if (!found)
         cli_error("no assembler: `as' is not on PATH, and %s is not set", ENV_ASSEMBLER);
@@ -487,7 +546,7 @@ static int read_inputs(const struct words *inputs, struct text *text)
     return CLI_OK;
 }
 
-static int load_rules(const char *path, struct previrt_rules **rules)
+static int load_rules(const char *path, unsigned arch, struct previrt_rules **rules)
 {
     struct previrt_rules_error error = {0};
     uint8_t *data;
@@ -497,7 +556,7 @@ static int load_rules(const char *path, struct previrt_rules **rules)
     if (!path)
         path = getenv(ENV_RULES);
     if (!path || !*path) {
-        status = previrt_rules_default(rules);
+        status = previrt_rules_default_for(arch, rules);
         return status ? cli_fail(status, "built-in rules") : CLI_OK;
     }
     status = cli_read_file(path, &data, &size);
@@ -614,7 +673,7 @@ static int assemble(struct as_command *command, const char *assembler)
     char *annotated;
     size_t size;
 
-    status = load_rules(command->rules_file, &rules);
+    status = load_rules(command->rules_file, PREVIRT_ARCH_IA32, &rules);
     if (status)
         return status;
     command->annotate.rules = rules;
@@ -673,12 +732,83 @@ out:
     return status;
 }
 
+/* IA-64: the assembler works as it always does, and the object gets its table. */
+static int assemble_ia64(const struct as_command *command, const char *assembler)
+{
+    const char *output = command->output ? command->output : "a.out";
+    const char *first = command->inputs.count ? command->inputs.word[0] : "-";
+    struct previrt_ia64_annotate_options options = {
+        .size = sizeof(options), .output = command->output, .source = first};
+    struct previrt_ia64_annotate_report report = {.size = sizeof(report)};
+    struct previrt_rules *rules;
+    struct stat stat_of_output;
+    int status;
+
+    if (command->annotate.target != PREVIRT_STATIC_NONE) {
+        cli_error("--static: there is no static mode for IA-64");
+        return CLI_USAGE;
+    }
+    status = load_rules(command->rules_file, PREVIRT_ARCH_IA64, &rules);
+    if (status)
+        return status;
+    options.rules = rules;
+    status = run_assembler(assembler, &command->all, STDIN_FILENO, NULL);
+    if (status || stat(output, &stat_of_output) < 0 || !S_ISREG(stat_of_output.st_mode))
+        goto out; /* /dev/null: a probe */
+    status = previrt_ia64_annotate_object(output, &options, &report);
+    if (status < 0) {
+        cli_error("%s: no table can be added: %s", output, previrt_strerror(status));
+        unlink(output);
+        status = status == PREVIRT_E_IO || status == PREVIRT_E_MEMORY ? CLI_IO : CLI_MALFORMED;
+        goto out;
+    }
+    if (command->stats)
+        fprintf(stderr,
+                "previrt as: %s: %u sites, %u pinned, %u excluded, %llu bundles; %u table bytes\n",
+                first, report.sites, report.pinned, report.excluded,
+                (unsigned long long)report.bundles, report.table_bytes);
+out:
+    previrt_rules_free(rules);
+    return status;
+}
+
+/* Which tools are meant, before the command line is read in earnest: (*prefix) is "ia64-linux-gnu-"
+ * or the like for IA-64, to be freed, else NULL. */
+static int choose_isa(struct as_command *command, const struct words *arguments,
+                      const char *invoked_as, char **prefix)
+{
+    const char *self = strrchr(invoked_as, ' '); /* "previrt as" */
+    struct as_command scratch = *command;
+    int status = CLI_OK;
+
+    for (char **word = arguments->word; word && *word && !status; word++)
+        if (strncmp(*word, "--isa", 5) == 0 && ((*word)[5] == '\0' || (*word)[5] == '='))
+            own_option(&scratch, &word, &status);
+    if (status)
+        return status;
+    *prefix = ia64_prefix(getenv(ENV_COMPILER));
+    if (!*prefix)
+        *prefix = ia64_prefix(self ? self + 1 : invoked_as);
+    if (!*prefix)
+        *prefix = ia64_prefix(getenv(ENV_ASSEMBLER));
+    if (!scratch.isa)
+        scratch.isa = *prefix ? PREVIRT_ARCH_IA64 : 0;
+    if (scratch.isa == PREVIRT_ARCH_IA64 && !*prefix)
+        *prefix = strdup(IA64_PREFIX);
+    if (scratch.isa != PREVIRT_ARCH_IA64) {
+        free(*prefix);
+        *prefix = NULL;
+    }
+    command->isa = scratch.isa;
+    return CLI_OK;
+}
+
 int cmd_as(int argc, char **argv)
 {
     struct as_command command = {.annotate = {.size = sizeof(command.annotate)}};
     struct words expanded = {0}, from_environment = {0};
     const char *more = getenv(ENV_OPTIONS);
-    char *assembler = NULL;
+    char *assembler = NULL, *prefix = NULL;
     int status;
 
     (void)argc;
@@ -694,7 +824,10 @@ int cmd_as(int argc, char **argv)
         if (status)
             goto out;
     }
-    assembler = find_assembler();
+    status = choose_isa(&command, &expanded, argv[0], &prefix);
+    if (status)
+        goto out;
+    assembler = find_assembler(prefix);
     if (!assembler) {
         status = CLI_IO;
         goto out;
@@ -709,12 +842,15 @@ int cmd_as(int argc, char **argv)
         if (status)
             goto out;
     }
-    if (command.information || command.bits != 32)
+    if (!command.information && command.isa == PREVIRT_ARCH_IA64)
+        status = assemble_ia64(&command, assembler);
+    else if (command.information || command.bits != 32)
         status = exec_assembler(assembler, &command.all, -1);
     else
         status = assemble(&command, assembler);
 out:
     free(assembler);
+    free(prefix);
     words_free(&expanded);
     words_free(&from_environment);
     words_free(&command.arguments);

@@ -40,13 +40,17 @@ static const char *const stray_texts[] = {
     [PREVIRT_STRAY_OTHER] = "another operation, form or length",
     [PREVIRT_STRAY_OVERLAP] = "overlaps the record before it",
     [PREVIRT_STRAY_ARCHITECTURE] = "wrong architecture",
+    [PREVIRT_STRAY_NOT_PINNED] = "a table names the bundle, and the record is not pinned",
 };
+
+static unsigned audited_arch =
+    PREVIRT_ARCH_IA32; /* enum previrt_arch: whose operations are named */
 
 static const char *op_name(unsigned op)
 {
-    const struct previrt_ia32_op_info *info = previrt_ia32_op_info(op);
+    const char *name = cli_op_name(audited_arch, op);
 
-    return info ? info->name : "nothing";
+    return name ? name : "nothing";
 }
 
 /* "smap", or "word 7 bit 18" of a feature without a name. */
@@ -74,7 +78,11 @@ static void print_site(const struct previrt_audit_site *site)
     char text[32];
 
     printf("%-9s  ", verdict_names[site->verdict]);
+    if (site->container)
+        printf("[%s] ", site->container);
     print_place(site->section, site->address, site->symbol, site->symbol_offset);
+    if (audited_arch == PREVIRT_ARCH_IA64)
+        printf(" slot %u", site->slot);
     printf("  %s ", op_name(site->op));
     for (unsigned i = 0; i < site->length; i++)
         printf(" %02x", site->bytes[i]);
@@ -82,6 +90,10 @@ static void print_site(const struct previrt_audit_site *site)
         printf("; inside another instruction");
     switch (site->verdict) {
     case PREVIRT_ANNOTATED:
+        if (audited_arch == PREVIRT_ARCH_IA64) {
+            printf("%s", site->pinned ? "; pinned" : "");
+            break;
+        }
         printf("; room %u of %u%s", site->room, site->wanted,
                site->fused ? site->fused == 1 ? ", first of two" : ", second of two" : "");
         break;
@@ -104,7 +116,7 @@ static void print_site(const struct previrt_audit_site *site)
 static void print_counts(const struct previrt_audit *audit)
 {
     printf("%-14s %9s %9s %9s %9s\n", "operation", "annotated", "excluded", "dormant", "missed");
-    for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++) {
+    for (unsigned op = 1; op < PREVIRT_AUDIT_OPS; op++) {
         uint32_t sum = 0;
 
         for (unsigned verdict = 1; verdict < PREVIRT_VERDICT_LIMIT; verdict++)
@@ -160,7 +172,7 @@ static void print_rules(const struct previrt_audit *audit)
 
 static void print_shortfalls(const struct previrt_audit *audit)
 {
-    uint32_t counts[PREVIRT_IA32_OP_LIMIT] = {0};
+    uint32_t counts[PREVIRT_AUDIT_OPS] = {0};
     const char *separator = " ";
 
     if (!audit->shortfalls)
@@ -170,7 +182,7 @@ static void print_shortfalls(const struct previrt_audit *audit)
         if (audit->sites[i].verdict == PREVIRT_ANNOTATED &&
             audit->sites[i].room < audit->sites[i].wanted && audit->sites[i].fused != 2)
             counts[audit->sites[i].op]++;
-    for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++) {
+    for (unsigned op = 1; op < PREVIRT_AUDIT_OPS; op++) {
         if (counts[op]) {
             printf("%s%s %" PRIu32, separator, op_name(op), counts[op]);
             separator = ", ";
@@ -193,9 +205,13 @@ static void print_audit(const struct settings *settings, const struct previrt_au
 
         printf("stray      ");
         print_place(stray->section, stray->address, stray->symbol, stray->symbol_offset);
-        printf("  record of %s, form %u, length %u, pad %u: %s", op_name(stray->record.op),
-               stray->record.form, stray->record.length, stray->record.pad,
-               stray_texts[stray->why]);
+        if (stray->record.arch == PREVIRT_ARCH_IA64)
+            printf(" slot %u  record of %s: %s", stray->record.slot, op_name(stray->record.op),
+                   stray_texts[stray->why]);
+        else
+            printf("  record of %s, form %u, length %u, pad %u: %s", op_name(stray->record.op),
+                   stray->record.form, stray->record.length, stray->record.pad,
+                   stray_texts[stray->why]);
         if (stray->status)
             printf(" (%s)", previrt_strerror(stray->status));
         if (stray->found)
@@ -221,9 +237,12 @@ static void print_audit(const struct settings *settings, const struct previrt_au
         printf(" (record of %s at 0x%08" PRIx64 ")\n", op_name(audit->check_record.op),
                audit->check_record.address);
     }
+    if (audited_arch == PREVIRT_ARCH_IA64)
+        printf("%s: %" PRIu64 " records are pinned; %" PRIu64 " images kept in data\n",
+               settings->file, audit->pinned, audit->images);
     if (audit->odd_alternatives)
         printf(".altinstructions has no shape that is known: replacements count as missed\n");
-    if (!audit->has_symbols)
+    if (!audit->has_symbols && audited_arch == PREVIRT_ARCH_IA32)
         printf(
             "no symbols: a linear sweep, which data in text can mislead without being noticed\n");
     printf("%s: %s%" PRIu64 " records (%" PRIu64 " dormant), %" PRIu64 " instructions, %" PRIu64
@@ -277,7 +296,12 @@ static struct json_object *json_site(const struct previrt_audit_site *site)
         cli_json_set_string(object, "rule", site->rule);
         cli_json_set_string(object, "reason", site->reason);
     }
-    if (site->verdict == PREVIRT_ANNOTATED) {
+    if (site->container)
+        cli_json_set_string(object, "container", site->container);
+    if (audited_arch == PREVIRT_ARCH_IA64) {
+        cli_json_set_number(object, "slot", site->slot);
+        cli_json_set_bool(object, "pinned", site->pinned);
+    } else if (site->verdict == PREVIRT_ANNOTATED) {
         cli_json_set_number(object, "form", site->form);
         cli_json_set_number(object, "room", site->room);
         cli_json_set_number(object, "wanted", site->wanted);
@@ -300,6 +324,10 @@ static int print_json(const struct settings *settings, const struct previrt_audi
     struct json_object *root = json_object_new_object(), *object, *array;
 
     cli_json_set_string(root, "file", settings->file);
+    cli_json_set_string(root, "architecture",
+                        audited_arch == PREVIRT_ARCH_IA64 ? "ia64"
+                        : audit->bits == 64               ? "x86-64"
+                                                          : "ia32");
     cli_json_set_number(root, "bits", audit->bits);
     cli_json_set_bool(root, "findings", previrt_audit_has_findings(audit));
     cli_json_set_bool(root, "table", audit->has_table);
@@ -315,6 +343,10 @@ static int print_json(const struct settings *settings, const struct previrt_audi
     cli_json_set_number(root, "data_bytes", audit->data_bytes);
     cli_json_set_number(root, "filler_bytes", audit->filler_bytes);
     cli_json_set_number(root, "undecided_bytes", audit->undecided_bytes);
+    if (audited_arch == PREVIRT_ARCH_IA64) {
+        cli_json_set_number(root, "pinned", audit->pinned);
+        cli_json_set_number(root, "images", audit->images);
+    }
 
     object = json_object_new_object();
     for (unsigned verdict = 1; verdict < PREVIRT_VERDICT_LIMIT; verdict++)
@@ -323,7 +355,7 @@ static int print_json(const struct settings *settings, const struct previrt_audi
     cli_json_set(root, "totals", object);
 
     object = json_object_new_object();
-    for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++) {
+    for (unsigned op = 1; op < PREVIRT_AUDIT_OPS; op++) {
         struct json_object *row = NULL;
 
         for (unsigned verdict = 1; verdict < PREVIRT_VERDICT_LIMIT; verdict++) {
@@ -353,6 +385,8 @@ static int print_json(const struct settings *settings, const struct previrt_audi
         if (stray->status)
             cli_json_set_string(object, "match", previrt_strerror(stray->status));
         cli_json_set_string(object, "operation", op_name(stray->record.op));
+        if (stray->record.arch == PREVIRT_ARCH_IA64)
+            cli_json_set_number(object, "slot", stray->record.slot);
         cli_json_set_number(object, "form", stray->record.form);
         cli_json_set_number(object, "length", stray->record.length);
         cli_json_set_number(object, "pad", stray->record.pad);
@@ -378,7 +412,7 @@ static int print_json(const struct settings *settings, const struct previrt_audi
 
 /* ---- the verb ---- */
 
-static int load_rules(const char *path, struct previrt_rules **rules)
+static int load_rules(const char *path, unsigned arch, struct previrt_rules **rules)
 {
     struct previrt_rules_error error = {0};
     uint8_t *text;
@@ -386,7 +420,7 @@ static int load_rules(const char *path, struct previrt_rules **rules)
     int status;
 
     if (!path) {
-        status = previrt_rules_default(rules);
+        status = previrt_rules_default_for(arch, rules);
         return status ? cli_fail(status, "the built-in rules") : CLI_OK;
     }
     status = cli_read_file(path, &text, &size);
@@ -401,7 +435,7 @@ static int load_rules(const char *path, struct previrt_rules **rules)
     return status ? cli_fail(status, path) : CLI_OK;
 }
 
-/* e_machine of a file that was refused, for the message. */
+/* e_machine of a file: for the rules, and for the message if it is refused. */
 static unsigned machine_of(const char *path)
 {
     uint8_t header[offsetof(Elf32_Ehdr, e_version)] = {0};
@@ -471,7 +505,9 @@ int cmd_audit(int argc, char **argv)
     int status;
 
     argp_parse(&argp, argc, argv, 0, NULL, &settings);
-    status = load_rules(settings.rules, &rules);
+    if (machine_of(settings.file) == EM_IA_64)
+        audited_arch = PREVIRT_ARCH_IA64;
+    status = load_rules(settings.rules, audited_arch, &rules);
     if (status)
         return status;
     options.rules = rules;
@@ -480,8 +516,9 @@ int cmd_audit(int argc, char **argv)
     if (status == PREVIRT_E_ARCH) {
         unsigned machine = machine_of(settings.file);
 
-        cli_error("%s: the ELF machine is %u%s; only IA32 (%u) and x86-64 (%u) are supported",
-                  settings.file, machine, machine == EM_IA_64 ? " (IA-64)" : "", EM_386, EM_X86_64);
+        cli_error("%s: the ELF machine is %u; only IA32 (%u), x86-64 (%u) and IA-64 (%u, ELF64) "
+                  "are supported",
+                  settings.file, machine, EM_386, EM_X86_64, EM_IA_64);
         status = CLI_MALFORMED;
     } else if (status == PREVIRT_E_IO) {
         cli_error("%s: %s", settings.file, strerror(errno));

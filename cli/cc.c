@@ -24,8 +24,9 @@ static const char usage[] =
     "Usage: previrt cc [OPTION-OF-PREVIRT-AS...] COMPILER [ARGUMENT...]\n"
     "Runs COMPILER (gcc, clang; a launcher such as ccache may stand in front) so that it "
     "assembles\n"
-    "with `previrt as'. Options: --pad=, --cpu=, --static, --rules, --previrt-stats; see\n"
-    "`previrt as --previrt-help'. Environment: PREVIRT_LIBEXEC, the directory that holds `as'.\n"
+    "with `previrt as'. Options: --isa, --pad=, --cpu=, --static, --rules,\n"
+    "--previrt-stats; see `previrt as --previrt-help'. Environment: PREVIRT_LIBEXEC, the directory "
+    "that holds `as'.\n"
     "Exit status: the compiler's; 2 usage; 4 environment.\n";
 
 static const char *base_name(const char *path)
@@ -143,7 +144,8 @@ int cmd_cc(int argc, char **argv)
     int i, status, exported = 0;
 
     for (i = 1; i < argc && argv[i][0] == '-'; i++) {
-        int with_value = !strcmp(argv[i], "--static") || !strcmp(argv[i], "--rules");
+        int with_value = !strcmp(argv[i], "--static") || !strcmp(argv[i], "--rules") ||
+                         !strcmp(argv[i], "--isa");
 
         if (!strcmp(argv[i], "--help")) {
             fputs(usage, stdout);
@@ -152,7 +154,7 @@ int cmd_cc(int argc, char **argv)
         }
         if (!with_value && strncmp(argv[i], "--pad=", 6) && strncmp(argv[i], "--cpu=", 6) &&
             strncmp(argv[i], "--static=", 9) && strncmp(argv[i], "--rules=", 8) &&
-            strcmp(argv[i], "--previrt-stats")) {
+            strncmp(argv[i], "--isa=", 6) && strcmp(argv[i], "--previrt-stats")) {
             cli_error("`%s' is not an option of previrt as", argv[i]);
             free(options);
             return CLI_USAGE;

@@ -41,6 +41,9 @@ int cli_exit_status(int status);
 /* Prints "previrt VERB: WHERE: text of (status)" and returns cli_exit_status(status). */
 int cli_fail(int status, const char *where);
 
+/* The name of operation (op) of (arch), enum previrt_arch; NULL: there is no such operation. */
+const char *cli_op_name(unsigned arch, unsigned op);
+
 /*
  * Reads a whole file; "-" is standard input. 0, or the exit status after a message. (*data) is to
  * be freed, and has one NUL more than (*size) says, so that text can be used as a string.

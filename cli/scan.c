@@ -22,8 +22,9 @@ struct settings {
 /* Counts of one symbol, in the order in which the symbols appear. */
 struct symbol_row {
     char *name, *section;
-    uint32_t counts[PREVIRT_IA32_OP_LIMIT];
+    uint32_t counts[PREVIRT_SCAN_OPS];
     uint32_t total;
+    unsigned arch;
 };
 
 struct run {
@@ -50,10 +51,15 @@ static void print_site(const struct run *run, const struct previrt_scan_site *si
     printf("%s", run->path);
     if (run->member)
         printf("(%s)", run->member);
-    printf(": %s 0x%08" PRIx64, site->section, site->address);
+    printf(": ");
+    if (site->container)
+        printf("[%s] ", site->container);
+    printf("%s 0x%08" PRIx64, site->section, site->address);
+    if (site->arch == PREVIRT_ARCH_IA64)
+        printf(":%u", site->slot);
     if (site->symbol)
         printf(" <%s+0x%" PRIx64 ">", site->symbol, site->symbol_offset);
-    printf(" %s%s  ", previrt_ia32_op_info(site->op)->name,
+    printf(" %s%s  ", cli_op_name(site->arch, site->op),
            site->overlapping ? " (inside another instruction)" : "");
     for (unsigned i = 0; i < site->length; i++)
         printf(" %02x", site->bytes[i]);
@@ -67,10 +73,14 @@ static void add_json_site(struct run *run, const struct previrt_scan_site *site)
     if (run->member)
         cli_json_set_string(object, "member", run->member);
     cli_json_set_string(object, "section", site->section);
+    if (site->container)
+        cli_json_set_string(object, "container", site->container);
     cli_json_set(object, "address", cli_json_address(site->address));
+    if (site->arch == PREVIRT_ARCH_IA64)
+        cli_json_set_number(object, "slot", site->slot);
     cli_json_set_string(object, "symbol", site->symbol);
     cli_json_set_number(object, "symbol_offset", site->symbol_offset);
-    cli_json_set_string(object, "operation", previrt_ia32_op_info(site->op)->name);
+    cli_json_set_string(object, "operation", cli_op_name(site->arch, site->op));
     cli_json_set(object, "bytes", cli_json_bytes(site->bytes, site->length));
     if (site->overlapping)
         cli_json_set_bool(object, "overlapping", true);
@@ -97,6 +107,7 @@ static int add_to_symbol(struct run *run, const struct previrt_scan_site *site)
         memset(row, 0, sizeof(*row));
         row->name = strdup(name);
         row->section = strdup(site->section);
+        row->arch = site->arch;
         if (!row->name || !row->section) {
             free(row->name);
             free(row->section);
@@ -122,14 +133,33 @@ static int on_site(void *context, const struct previrt_scan_site *site)
     return run->settings->by_symbol ? add_to_symbol(run, site) : 0;
 }
 
-static struct json_object *json_counts(const uint32_t *counts)
+static void add_json_counts(struct json_object *object, unsigned arch, const uint32_t *counts)
+{
+    for (unsigned op = 1; op < PREVIRT_SCAN_OPS; op++)
+        if (counts[op])
+            cli_json_set_number(object, cli_op_name(arch, op), counts[op]);
+}
+
+/* An operation that both architectures have by name (break, in) is one number only if both occur.
+ */
+static struct json_object *json_counts(const struct previrt_scan_result *result)
 {
     struct json_object *object = json_object_new_object();
 
-    for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++)
-        if (counts[op])
-            cli_json_set_number(object, previrt_ia32_op_info(op)->name, counts[op]);
+    add_json_counts(object, PREVIRT_ARCH_IA32, result->counts);
+    add_json_counts(object, PREVIRT_ARCH_IA64, result->ia64_counts);
     return object;
+}
+
+static void print_operations(const struct previrt_scan_result *result)
+{
+    for (unsigned op = 1; op < PREVIRT_SCAN_OPS; op++)
+        if (result->counts[op])
+            printf("%8" PRIu32 "  %s\n", result->counts[op], cli_op_name(PREVIRT_ARCH_IA32, op));
+    for (unsigned op = 1; op < PREVIRT_SCAN_OPS; op++)
+        if (result->ia64_counts[op])
+            printf("%8" PRIu32 "  %s\n", result->ia64_counts[op],
+                   cli_op_name(PREVIRT_ARCH_IA64, op));
 }
 
 static void print_symbols(struct run *run)
@@ -139,10 +169,9 @@ static void print_symbols(struct run *run)
         const char *separator = "";
 
         printf("%6" PRIu32 "  %s  %s:", row->total, row->section, row->name);
-        for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++) {
+        for (unsigned op = 1; op < PREVIRT_SCAN_OPS; op++) {
             if (row->counts[op]) {
-                printf("%s %s %" PRIu32, separator, previrt_ia32_op_info(op)->name,
-                       row->counts[op]);
+                printf("%s %s %" PRIu32, separator, cli_op_name(row->arch, op), row->counts[op]);
                 separator = ",";
             }
         }
@@ -173,9 +202,7 @@ static void print_counts(const char *path, const struct previrt_scan_result *res
     if (result->skipped)
         printf(", %" PRIu32 " members that are no objects", result->skipped);
     putchar('\n');
-    for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++)
-        if (result->counts[op])
-            printf("%8" PRIu32 "  %s\n", result->counts[op], previrt_ia32_op_info(op)->name);
+    print_operations(result);
 }
 
 static struct json_object *json_result(const char *path, const struct previrt_scan_result *result,
@@ -192,17 +219,19 @@ static struct json_object *json_result(const char *path, const struct previrt_sc
     cli_json_set_number(object, "data_bytes", result->data_bytes);
     cli_json_set_number(object, "filler_bytes", result->filler_bytes);
     cli_json_set_number(object, "undecided_bytes", result->undecided_bytes);
-    cli_json_set(object, "operations", json_counts(result->counts));
+    cli_json_set(object, "operations", json_counts(result));
     if (run->settings->by_symbol) {
         struct json_object *symbols = json_object_new_array();
 
         for (size_t i = 0; i < run->row_count; i++) {
-            struct json_object *row = json_object_new_object();
+            struct json_object *row = json_object_new_object(), *operations;
 
             cli_json_set_string(row, "symbol", run->rows[i].name);
             cli_json_set_string(row, "section", run->rows[i].section);
             cli_json_set_number(row, "sites", run->rows[i].total);
-            cli_json_set(row, "operations", json_counts(run->rows[i].counts));
+            operations = json_object_new_object();
+            add_json_counts(operations, run->rows[i].arch, run->rows[i].counts);
+            cli_json_set(row, "operations", operations);
             json_object_array_add(symbols, row);
         }
         cli_json_set(object, "symbols", symbols);
@@ -223,11 +252,8 @@ static int report_failure(const char *path, const char *member, int status,
         snprintf(where, sizeof(where), "%s", path);
     switch (status) {
     case PREVIRT_E_ARCH:
-        if (result->machine == EM_IA_64)
-            cli_error("%s: IA-64 is not supported yet (ELF machine %u)", where, result->machine);
-        else
-            cli_error("%s: the ELF machine is %u, neither IA32 (%u) nor x86-64 (%u)", where,
-                      result->machine, EM_386, EM_X86_64);
+        cli_error("%s: the ELF machine is %u, not IA32 (%u), x86-64 (%u) or IA-64 (%u, ELF64)",
+                  where, result->machine, EM_386, EM_X86_64, EM_IA_64);
         return CLI_MALFORMED;
     case PREVIRT_E_IO:
         cli_error("%s: %s", where, strerror(errno));
@@ -266,8 +292,10 @@ static int scan_one(const struct settings *settings, const char *path,
         print_counts(path, &result);
     }
     sum->sites += result.sites;
-    for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++)
+    for (unsigned op = 1; op < PREVIRT_SCAN_OPS; op++) {
         sum->counts[op] += result.counts[op];
+        sum->ia64_counts[op] += result.ia64_counts[op];
+    }
 out:
     json_object_put(run.json_sites);
     drop_symbols(&run);
@@ -325,7 +353,7 @@ int cmd_scan(int argc, char **argv)
         parse,
         "FILE...",
         "Counts the sensitive operations, by class, of ELF executables, objects, modules and ar "
-        "archives (thin ones too), IA32 and x86-64.",
+        "archives (thin ones too), IA32, x86-64 and IA-64.",
         NULL,
         NULL,
         NULL};
@@ -348,14 +376,12 @@ int cmd_scan(int argc, char **argv)
     if (root) {
         cli_json_set(root, "files", files);
         cli_json_set_number(root, "sites", sum.sites);
-        cli_json_set(root, "operations", json_counts(sum.counts));
+        cli_json_set(root, "operations", json_counts(&sum));
         if (cli_json_print(root))
             worst = CLI_IO;
     } else if (settings.file_count > 1) {
         printf("all %zu files: %" PRIu64 " sensitive operations\n", settings.file_count, sum.sites);
-        for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++)
-            if (sum.counts[op])
-                printf("%8" PRIu32 "  %s\n", sum.counts[op], previrt_ia32_op_info(op)->name);
+        print_operations(&sum);
     }
     return worst;
 }

@@ -88,6 +88,22 @@ static const char *const registers32[] = {"eax", "ecx", "edx", "ebx", "esp", "eb
 static const char *const registers16[] = {"ax", "cx", "dx", "bx", "sp", "bp", "si", "di"};
 static const char *const segments[] = {"es", "cs", "ss", "ds", "fs", "gs", "?", "?"};
 
+/* The operand of an IA-64 record in words. */
+static void describe_ia64_operand(const struct previrt_site *site, char *text, size_t room)
+{
+    unsigned gr = PREVIRT_IA64_OPERAND_GR(site->operand);
+    unsigned second = PREVIRT_IA64_OPERAND_REGISTER(site->operand);
+    size_t used = 0;
+
+    text[0] = 0;
+    if (gr)
+        used += (size_t)snprintf(text + used, room - used, "r%u", gr);
+    if (second)
+        used += (size_t)snprintf(text + used, room - used, "%s%u", used ? ", " : "", second);
+    if (site->operand & PREVIRT_IA64_OPERAND_PREDICATED)
+        snprintf(text + used, room - used, "%spredicated", used ? ", " : "");
+}
+
 /* The operand byte of docs/table-format.md in words. */
 static void describe_operand(const struct previrt_site *site, char *text, size_t room)
 {
@@ -97,7 +113,9 @@ static void describe_operand(const struct previrt_site *site, char *text, size_t
     const char *reg = (site->operand & 0x40 ? registers16 : registers32)[low];
 
     text[0] = 0;
-    if (!form || site->flags & PREVIRT_SITE_DORMANT)
+    if (site->arch == PREVIRT_ARCH_IA64)
+        describe_ia64_operand(site, text, room);
+    if (site->arch != PREVIRT_ARCH_IA32 || !form || site->flags & PREVIRT_SITE_DORMANT)
         return;
     switch (form->layout) {
     case PREVIRT_LAYOUT_IMM8:
@@ -162,11 +180,10 @@ static void describe_operand(const struct previrt_site *site, char *text, size_t
 
 static const char *op_name(const struct previrt_site *site, char text[16])
 {
-    const struct previrt_ia32_op_info *info =
-        site->arch == PREVIRT_ARCH_IA32 ? previrt_ia32_op_info(site->op) : NULL;
+    const char *name = cli_op_name(site->arch, site->op);
 
-    if (info)
-        return info->name;
+    if (name)
+        return name;
     snprintf(text, 16, "op %u", site->op);
     return text;
 }
@@ -200,6 +217,12 @@ static void print_site(const struct previrt_image *image, const struct previrt_i
         snprintf(flags, sizeof(flags), "dormant(unknown)");
     else if (site->flags & PREVIRT_SITE_DORMANT)
         snprintf(flags, sizeof(flags), "dormant(%u*32+%u)", site->feature / 32, site->feature % 32);
+    if (site->arch == PREVIRT_ARCH_IA64) {
+        printf("%016" PRIx64 ":%u  %-15s %-6s  %-40s  %s\n", site->address, site->slot,
+               op_name(site, name), site->operand & PREVIRT_IA64_OPERAND_PINNED ? "pinned" : "-",
+               place, operand);
+        return;
+    }
     printf("%08" PRIx64 "  %-14s %4u  %6u  %3u  %-5s  %-40s  %s\n", site->address,
            op_name(site, name), site->form, site->length, site->pad, flags[0] ? flags : "-", place,
            operand);
@@ -217,6 +240,14 @@ static struct json_object *site_object(const struct previrt_image *image,
     cli_json_set(object, "address", cli_json_address(site->address));
     cli_json_set_string(object, "place", place);
     cli_json_set_string(object, "op", op_name(site, name));
+    if (site->arch == PREVIRT_ARCH_IA64) {
+        cli_json_set_number(object, "slot", site->slot);
+        cli_json_set_bool(object, "pinned", (site->operand & PREVIRT_IA64_OPERAND_PINNED) != 0);
+        cli_json_set_number(object, "operand", site->operand);
+        cli_json_set_string(object, "operand_text", operand);
+        cli_json_set_number(object, "fragment", record->fragment);
+        return object;
+    }
     cli_json_set_number(object, "form", site->form);
     cli_json_set_number(object, "length", site->length);
     cli_json_set_number(object, "pad", site->pad);
@@ -245,8 +276,12 @@ static int dump(const struct table_options *options, struct previrt_image *image
     previrt_image_info(image, &info);
     each = count ? (double)info.table_bytes / (double)count : 0;
     if (!options->json) {
-        printf("%-8s  %-14s %4s  %6s  %3s  %-5s  %-40s  %s\n", "address", "operation", "form",
-               "length", "pad", "flags", "place", "operand");
+        if (info.arch == PREVIRT_ARCH_IA64)
+            printf("%-16s:%s  %-15s %-6s  %-40s  %s\n", "address", "s", "operation", "flags",
+                   "place", "operand");
+        else
+            printf("%-8s  %-14s %4s  %6s  %3s  %-5s  %-40s  %s\n", "address", "operation", "form",
+                   "length", "pad", "flags", "place", "operand");
         for (size_t i = 0; i < count; i++)
             print_site(image, &sites[i]);
         printf("%zu sites, %" PRIu32 " fragments, %" PRIu64 " bytes, %.2f bytes a site%s\n", count,

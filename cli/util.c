@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include <json-c/json.h>
+#include <previrt/ia32.h>
+#include <previrt/ia64.h>
 
 #include "cli.h"
 
@@ -49,6 +51,19 @@ int cli_fail(int status, const char *where)
 {
     cli_error("%s: %s", where, previrt_strerror(status));
     return cli_exit_status(status);
+}
+
+const char *cli_op_name(unsigned arch, unsigned op)
+{
+    if (arch == PREVIRT_ARCH_IA64) {
+        const struct previrt_ia64_op_info *info = previrt_ia64_op_info(op);
+
+        return info ? info->name : NULL;
+    } else {
+        const struct previrt_ia32_op_info *info = previrt_ia32_op_info(op);
+
+        return info ? info->name : NULL;
+    }
 }
 
 int cli_read_file(const char *path, uint8_t **data, size_t *size)

@@ -58,8 +58,12 @@ struct previrt_rules_error {
 PREVIRT_API int previrt_rules_parse(const char *text, size_t size, struct previrt_rules **rules,
                                     struct previrt_rules_error *error);
 
-/* The rules that the library was built with, to be freed. PREVIRT_OK or PREVIRT_E_MEMORY. */
+/* The rules for IA32 that the library was built with, to be freed. PREVIRT_OK or PREVIRT_E_MEMORY.
+ */
 PREVIRT_API int previrt_rules_default(struct previrt_rules **rules);
+
+/* The same for (arch), enum previrt_arch; also PREVIRT_E_ARCH. */
+PREVIRT_API int previrt_rules_default_for(unsigned arch, struct previrt_rules **rules);
 
 /* NULL is allowed. */
 PREVIRT_API void previrt_rules_free(struct previrt_rules *rules);

@@ -11,6 +11,7 @@
 #define PREVIRT_AUDIT_H
 
 #include <previrt/ia32.h>
+#include <previrt/ia64.h>
 #include <previrt/table.h>
 
 #ifdef __cplusplus
@@ -46,7 +47,7 @@ struct previrt_audit_site {
     uint16_t overwritten_by; /* feature of an alternative that may replace this instruction; 0xffff:
                                 none */
     uint8_t length;          /* of the instruction */
-    uint8_t op;              /* enum previrt_ia32_op, never a fused one */
+    uint8_t op;              /* enum previrt_ia32_op, never a fused one; enum previrt_ia64_op */
     uint8_t verdict;         /* enum previrt_verdict */
     uint8_t missed;          /* enum previrt_missed_reason, or 0 */
     uint8_t form;            /* of the record; 0: none */
@@ -55,6 +56,9 @@ struct previrt_audit_site {
     uint8_t fused;           /* 1: first, 2: second instruction of a fused site, else 0 */
     uint8_t overlapping;     /* 1: inside another instruction, where a branch leads */
     uint8_t recorded;        /* dormant: 1 if a dormant record names it */
+    uint8_t slot;            /* IA-64: in the bundle at (address), which (bytes) points to */
+    uint8_t pinned;          /* IA-64: 1 if the record says so */
+    const char *container;   /* code of an image that is kept in data: the section that holds it */
 };
 
 /* Why a record is wrong. */
@@ -63,7 +67,9 @@ enum previrt_stray_reason {
     PREVIRT_STRAY_NOT_SENSITIVE, /* no sensitive operation begins there */
     PREVIRT_STRAY_OTHER,         /* another operation, form or length than recorded */
     PREVIRT_STRAY_OVERLAP,       /* it overlaps the record before it */
-    PREVIRT_STRAY_ARCHITECTURE
+    PREVIRT_STRAY_ARCHITECTURE,
+    PREVIRT_STRAY_NOT_PINNED /* IA-64: a table of the image names the bundle, the record does not
+                                say so */
 };
 
 /* A record without its operation. */
@@ -89,6 +95,9 @@ struct previrt_audit_undecided {
     uint8_t op; /* a sensitive operation that could hide there; PREVIRT_IA32_NO_OP: none can */
 };
 
+/* Room for either architecture's operations. */
+#define PREVIRT_AUDIT_OPS 128
+
 /* All of it, read-only; previrt_audit_free() frees it. */
 struct previrt_audit {
     const struct previrt_audit_site *sites; /* sorted by address */
@@ -97,7 +106,7 @@ struct previrt_audit {
     size_t stray_count;
     const struct previrt_audit_undecided *undecided;
     size_t undecided_count;
-    uint32_t counts[PREVIRT_VERDICT_LIMIT][PREVIRT_IA32_OP_LIMIT]; /* by verdict and operation */
+    uint32_t counts[PREVIRT_VERDICT_LIMIT][PREVIRT_AUDIT_OPS]; /* by verdict and operation */
     uint32_t totals[PREVIRT_VERDICT_LIMIT];
     uint64_t records;         /* in the table */
     uint64_t dormant_records; /* of them dormant */
@@ -108,11 +117,14 @@ struct previrt_audit {
     int check_status;      /* what previrt_table_check() said of the table; 0 without one */
     struct previrt_site check_record; /* the record that it concerns */
     uint16_t bits;                    /* 32 or 64 */
+    uint8_t arch;                     /* enum previrt_arch: whose operations are counted */
     uint8_t has_table;
     uint8_t has_symbols; /* 0: stripped, the sweep had nothing to hold on to */
     uint8_t hidden;      /* undecided ranges in which a sensitive operation could hide: 1 if any */
     uint8_t odd_alternatives; /* 1: .altinstructions has no known shape */
-    uint8_t reserved[2];
+    uint8_t reserved[1];
+    uint64_t pinned; /* IA-64: records that say so */
+    uint64_t images; /* IA-64: kept in data, and audited with the rest */
 };
 
 struct previrt_rules;

@@ -10,6 +10,7 @@
 #define PREVIRT_IMAGE_H
 
 #include <previrt/ia32.h>
+#include <previrt/ia64.h>
 #include <previrt/table.h>
 
 #ifdef __cplusplus
@@ -72,6 +73,54 @@ PREVIRT_API int previrt_image_finish_object(const char *path, struct previrt_fin
  */
 PREVIRT_API int previrt_image_finish_object_mem(void *data, size_t *size, size_t capacity,
                                                 struct previrt_finish_report *report);
+
+/* ---- `previrt as` for IA-64 ---- */
+
+struct previrt_rules;
+
+struct previrt_ia64_annotate_options {
+    uint32_t size;      /* sizeof(struct previrt_ia64_annotate_options), set by the caller */
+    uint32_t reserved;  /* 0 */
+    const char *output; /* path of the object file for the rules, or NULL */
+    const char *source; /* path of the assembler's input for the rules, or NULL */
+    const struct previrt_rules *rules; /* what to leave alone (annotate.h), NULL: nothing */
+};
+
+struct previrt_ia64_annotate_report {
+    uint32_t size;  /* sizeof(struct previrt_ia64_annotate_report), set by the caller */
+    uint32_t sites; /* records written */
+    uint32_t pinned;
+    uint32_t excluded;    /* operations that a rule left alone */
+    uint32_t runs;        /* of the table: one a section with sites */
+    uint32_t table_bytes; /* of the new section */
+    uint64_t bundles;
+    uint64_t undecodable; /* slots, in all executable sections */
+    uint32_t by_op[PREVIRT_IA64_OP_LIMIT];
+};
+
+/*
+ * Adds a patch-up table to the IA-64 object (path), as a section and its relocations behind what
+ * there was. Nothing else changes: a site of IA-64 code needs no room, so the code is what the
+ * assembler made of the text. A site is pinned if an exception table or a list of instructions to
+ * patch names its bundle, or anything else one of its slots. An object without sensitive operations
+ * is left as it is.
+ *
+ * PREVIRT_OK; E_NOT_ELF, E_TRUNCATED, E_MALFORMED; E_ARCH (not ELF64 for IA-64); E_STATE (no
+ * relocatable object, or it has a table, or no symbol that a relocation could use); E_IO (errno),
+ * E_MEMORY, E_INVALID. The file is only changed if all is well. (options), (report) may be NULL.
+ */
+PREVIRT_API int previrt_ia64_annotate_object(const char *path,
+                                             const struct previrt_ia64_annotate_options *options,
+                                             struct previrt_ia64_annotate_report *report);
+
+/*
+ * The same for an object of (size) bytes in memory. (*out), of (*out_size) bytes, is to be released
+ * with previrt_image_free(); NULL: there is nothing to add.
+ */
+PREVIRT_API int
+previrt_ia64_annotate_object_mem(const void *data, size_t size,
+                                 const struct previrt_ia64_annotate_options *options, void **out,
+                                 size_t *out_size, struct previrt_ia64_annotate_report *report);
 
 /* ---- images ---- */
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Scan: which sensitive operations are in an ELF executable, object, module or archive of objects
- * (x86, 32 and 64 bit). It tells code from data as the audit does (docs/audit.md) and needs no
- * patch-up table. Host only.
+ * (x86, 32 and 64 bit; IA-64). It tells code from data as the audit does (docs/audit.md) and needs
+ * no patch-up table. Host only.
  */
 #ifndef PREVIRT_SCAN_H
 #define PREVIRT_SCAN_H
 
 #include <previrt/ia32.h>
+#include <previrt/ia64.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -21,9 +22,14 @@ struct previrt_scan_site {
     uint64_t symbol_offset;
     const uint8_t *bytes; /* (length) of them, in an object with its own relocations applied */
     uint8_t length;
-    uint8_t op;          /* enum previrt_ia32_op, never a fused one */
-    uint8_t overlapping; /* 1: inside another instruction, where a branch leads */
+    uint8_t op;            /* enum previrt_ia32_op, never a fused one; enum previrt_ia64_op */
+    uint8_t overlapping;   /* 1: inside another instruction, where a branch leads */
+    uint8_t slot;          /* IA-64: in the bundle at (address), which (bytes) points to */
+    uint8_t arch;          /* enum previrt_arch: what (op) is */
+    const char *container; /* code of an image that is kept in data: the section that holds it */
 };
+
+#define PREVIRT_SCAN_OPS 128
 
 /* What was found in one file or archive member, or in all of an archive. */
 struct previrt_scan_result {
@@ -39,7 +45,8 @@ struct previrt_scan_result {
     uint64_t data_bytes;                    /* in executable sections */
     uint64_t filler_bytes;                  /* zeros between functions */
     uint64_t undecided_bytes;               /* could be either */
-    uint32_t counts[PREVIRT_IA32_OP_LIMIT]; /* by operation */
+    uint32_t counts[PREVIRT_SCAN_OPS];      /* by operation, of IA32 and x86-64 objects */
+    uint32_t ia64_counts[PREVIRT_SCAN_OPS]; /* and of IA-64 objects */
 };
 
 /* Called for each site, in address order within an object; non-zero stops the scan, which returns

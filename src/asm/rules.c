@@ -12,8 +12,11 @@ struct previrt_rules {
     size_t count;
 };
 
-static const char default_text[] =
+static const char ia32_text[] =
 #include "asm/ia32-rules.inc"
+    ;
+static const char ia64_text[] =
+#include "asm/ia64-rules.inc"
     ;
 
 static char *next_word(char **cursor)
@@ -207,7 +210,19 @@ int previrt_rules_parse(const char *text, size_t size, struct previrt_rules **ou
 
 int previrt_rules_default(struct previrt_rules **rules)
 {
-    return previrt_rules_parse(default_text, sizeof(default_text) - 1, rules, NULL);
+    return previrt_rules_default_for(PREVIRT_ARCH_IA32, rules);
+}
+
+int previrt_rules_default_for(unsigned arch, struct previrt_rules **rules)
+{
+    switch (arch) {
+    case PREVIRT_ARCH_IA32:
+        return previrt_rules_parse(ia32_text, sizeof(ia32_text) - 1, rules, NULL);
+    case PREVIRT_ARCH_IA64:
+        return previrt_rules_parse(ia64_text, sizeof(ia64_text) - 1, rules, NULL);
+    default:
+        return PREVIRT_E_ARCH;
+    }
 }
 
 void previrt_rules_free(struct previrt_rules *rules)

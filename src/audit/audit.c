@@ -14,6 +14,10 @@
 #define NO_FEATURE     0xffff
 #define FEATURE_ALWAYS (3 * 32 + 21) /* X86_FEATURE_ALWAYS */
 
+_Static_assert(PREVIRT_IA32_OP_LIMIT <= PREVIRT_AUDIT_OPS &&
+                   PREVIRT_IA64_OP_LIMIT <= PREVIRT_AUDIT_OPS,
+               "the audit's counters have no room for every operation");
+
 struct audit {
     struct previrt_audit public; /* first: previrt_audit_free() gets its address */
     struct pv_view elf;
@@ -94,19 +98,19 @@ static int compare_records(const void *a, const void *b)
 
     if (left->address != right->address)
         return left->address < right->address ? -1 : 1;
-    return 0;
+    return left->slot < right->slot ? -1 : left->slot > right->slot;
 }
 
-static int read_table(struct audit *audit)
+static int read_view(struct audit *audit, const struct pv_view *view)
 {
-    for (size_t i = 1; i < audit->elf.section_count; i++) {
-        const struct pv_view_section *section = &audit->elf.sections[i];
+    for (size_t i = 1; i < view->section_count; i++) {
+        const struct pv_view_section *section = &view->sections[i];
         uint8_t *notes;
         int status;
 
         if (section->type != SHT_NOTE || !(section->flags & SHF_ALLOC) || !section->size)
             continue;
-        status = pv_view_relocated(&audit->elf, section, &notes);
+        status = pv_view_relocated(view, section, &notes);
         if (status)
             return status;
         status = read_notes(audit, section, notes);
@@ -114,6 +118,17 @@ static int read_table(struct audit *audit)
         if (status)
             return status;
     }
+    return PREVIRT_OK;
+}
+
+static int read_table(struct audit *audit)
+{
+    int status = read_view(audit, &audit->elf);
+
+    for (size_t i = 0; !status && i < audit->walk.embedded_count; i++)
+        status = read_view(audit, &audit->walk.embedded[i].view);
+    if (status)
+        return status;
     if (audit->record_count)
         qsort(audit->records, audit->record_count, sizeof(*audit->records), compare_records);
     audit->public.records = audit->record_count;
@@ -130,8 +145,11 @@ struct place {
 /* How an address is reported: an object's sections have no addresses, so there it is the offset. */
 static struct place place_of(const struct audit *audit, uint64_t address)
 {
-    const struct pv_view_section *section = pv_view_section_at(&audit->elf, address);
-    const struct pv_view_symbol *symbol = section ? pv_view_symbol_at(&audit->elf, address) : NULL;
+    const struct pv_code *code = pv_walk_code_at(&audit->walk, address);
+    const struct pv_view *view = code ? code->view : &audit->elf;
+    const struct pv_view_section *section =
+        code ? code->section : pv_view_section_at(view, address);
+    const struct pv_view_symbol *symbol = section ? pv_view_symbol_at(view, address) : NULL;
     struct place place = {.address = address};
 
     if (section) {
@@ -148,20 +166,22 @@ static struct place place_of(const struct audit *audit, uint64_t address)
 
 /* ---- records against operations ---- */
 
-/* Index of the operation found at (address), or the count. */
-static size_t find_site(const struct audit *audit, uint64_t address)
+/* Index of the operation found at (address), on IA-64 in (slot), or the count. */
+static size_t find_site(const struct audit *audit, uint64_t address, unsigned slot)
 {
     size_t low = 0, high = audit->walk.site_count;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (audit->walk.sites[middle].address < address)
+        if (audit->walk.sites[middle].address < address ||
+            (audit->walk.sites[middle].address == address && audit->walk.sites[middle].slot < slot))
             low = middle + 1;
         else
             high = middle;
     }
-    if (low < audit->walk.site_count && audit->walk.sites[low].address == address)
+    if (low < audit->walk.site_count && audit->walk.sites[low].address == address &&
+        audit->walk.sites[low].slot == slot)
         return low;
     return audit->walk.site_count;
 }
@@ -221,12 +241,40 @@ static void annotate(struct previrt_audit_site *site, const struct previrt_site 
     site->fused = (uint8_t)fused;
 }
 
+/* The same for IA-64. */
+static int match_ia64_record(struct audit *audit, const struct previrt_site *record)
+{
+    size_t index = find_site(audit, record->address, record->slot);
+    struct previrt_audit_site *site;
+    int status;
+
+    if (record->arch != PREVIRT_ARCH_IA64)
+        return add_stray(audit, record, PREVIRT_STRAY_ARCHITECTURE, 0, 0);
+    if (!pv_walk_code_at(&audit->walk, record->address))
+        return add_stray(audit, record, PREVIRT_STRAY_NO_CODE, 0, 0);
+    if (index == audit->walk.site_count)
+        return add_stray(audit, record, PREVIRT_STRAY_NOT_SENSITIVE, 0, 0);
+    site = &audit->sites[index];
+    status = previrt_ia64_match_site(record, site->bytes, NULL);
+    if (status) {
+        site->missed = PREVIRT_MISSED_OTHER_RECORD;
+        return add_stray(audit, record, PREVIRT_STRAY_OTHER, status, audit->walk.sites[index].op);
+    }
+    site->verdict = PREVIRT_ANNOTATED;
+    site->missed = 0;
+    site->pinned = (record->operand & PREVIRT_IA64_OPERAND_PINNED) != 0;
+    audit->public.pinned += site->pinned;
+    if (!site->pinned && pv_walk_is_pinned(&audit->walk, record->address))
+        return add_stray(audit, record, PREVIRT_STRAY_NOT_PINNED, 0, record->op);
+    return PREVIRT_OK;
+}
+
 /* One record: marks the operation that it names, or is a stray. */
 static int match_record(struct audit *audit, const struct previrt_site *record)
 {
     const struct pv_found *found;
     struct previrt_audit_site *site;
-    size_t index = find_site(audit, record->address);
+    size_t index = find_site(audit, record->address, 0);
     unsigned second = second_of(record->op);
     const uint8_t *bytes;
     size_t available;
@@ -288,10 +336,16 @@ static int match_records(struct audit *audit)
         uint64_t record_end = record->address + record->length + record->pad;
         int status;
 
-        if (i && record->address < end)
+        if (audit->public.arch == PREVIRT_ARCH_IA64) {
+            /* a bundle has three sites: they overlap where they are one */
+            status = i && !compare_records(record, record - 1)
+                         ? add_stray(audit, record, PREVIRT_STRAY_OVERLAP, 0, 0)
+                         : match_ia64_record(audit, record);
+        } else if (i && record->address < end) {
             status = add_stray(audit, record, PREVIRT_STRAY_OVERLAP, 0, 0);
-        else
+        } else {
             status = match_record(audit, record);
+        }
         if (status)
             return status;
         if (record_end > end)
@@ -402,6 +456,8 @@ static int list_sites(struct audit *audit)
             .length = found->length,
             .op = found->op,
             .overlapping = found->overlapping,
+            .slot = found->slot,
+            .container = code->container,
         };
     }
     return PREVIRT_OK;
@@ -448,6 +504,7 @@ static void sum_up(struct audit *audit)
     public->odd_alternatives = audit->walk.odd_alternatives;
     public->bits = (uint16_t)audit->walk.decoder.bits;
     public->has_symbols = audit->elf.symbol_count != 0;
+    public->images = audit->walk.embedded_count;
     for (size_t i = 0; i < audit->walk.site_count; i++) {
         const struct previrt_audit_site *site = &audit->sites[i];
 
@@ -460,6 +517,7 @@ static int run(struct audit *audit, const void *file, size_t size, unsigned bits
 {
     int status = pv_view_open(&audit->elf, file, size);
 
+    audit->public.arch = audit->elf.machine == EM_IA_64 ? PREVIRT_ARCH_IA64 : PREVIRT_ARCH_IA32;
     if (!status)
         status = pv_walk_run(&audit->walk, &audit->elf, bits);
     if (!status)

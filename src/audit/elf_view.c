@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "elf_view.h"
+#include "table/table.h"
 
 /* Made-up addresses of an object's sections begin here and are this far apart at least. */
 #define OBJECT_BASE  0x40000000 /* unlike any small constant */
@@ -186,6 +187,10 @@ static int read_symbols(struct pv_view *elf)
     for (size_t i = 1; i < elf->section_count && !elf->symbol_table; i++)
         if (elf->sections[i].type == SHT_SYMTAB)
             elf->symbol_table = i;
+    /* Linux' gate page for IA-64 is stripped, and names its functions in the dynamic ones */
+    for (size_t i = 1; i < elf->section_count && !elf->symbol_table; i++)
+        if (elf->machine == EM_IA_64 && elf->sections[i].type == SHT_DYNSYM)
+            elf->symbol_table = i;
     if (!elf->symbol_table)
         return PREVIRT_OK;
     table = &elf->sections[elf->symbol_table];
@@ -249,7 +254,9 @@ int pv_view_open(struct pv_view *elf, const void *file, size_t size)
     memcpy(&elf->machine, elf->file + offsetof(Elf32_Ehdr, e_machine), sizeof(elf->machine));
     if (elf->file[EI_DATA] == ELFDATA2MSB)
         elf->machine = (uint16_t)(elf->machine >> 8 | elf->machine << 8);
-    if (elf->file[EI_DATA] != ELFDATA2LSB || (elf->machine != EM_386 && elf->machine != EM_X86_64))
+    if (elf->file[EI_DATA] != ELFDATA2LSB ||
+        (elf->machine != EM_386 && elf->machine != EM_X86_64 && elf->machine != EM_IA_64) ||
+        (elf->machine == EM_IA_64 && !elf->class64))
         return PREVIRT_E_ARCH;
     elf->bits = elf->machine == EM_386 ? 32 : 64;
     if (elf->class64) {
@@ -427,6 +434,13 @@ int pv_view_relocated(const struct pv_view *elf, const struct pv_view_section *s
                     relocation.type != R_386_PLT32)
                     continue;
                 relative = relocation.type != R_386_32;
+            } else if (elf->machine == EM_IA_64) {
+                /* tables of 32-bit distances; GNU ld leaves bits out that could be a slot number
+                 * (table/table.h) */
+                if (relocation.type != R_IA64_PCREL32LSB)
+                    continue;
+                relative = true;
+                value = relocation.offset & PV_IA64_FIELD_SLOT;
             } else {
                 if (relocation.type != R_X86_64_32 && relocation.type != R_X86_64_32S &&
                     relocation.type != R_X86_64_PC32 && relocation.type != R_X86_64_PLT32)
@@ -441,7 +455,7 @@ int pv_view_relocated(const struct pv_view *elf, const struct pv_view_section *s
                 return PREVIRT_E_MALFORMED;
             }
             if (symbol.section && symbol.section < elf->section_count)
-                value = elf->sections[symbol.section].address + symbol.value;
+                value += elf->sections[symbol.section].address + symbol.value;
             memcpy(&field, copy + relocation.offset, sizeof(field));
             if (relocation.explicit_addend)
                 field = (uint32_t)relocation.addend;

@@ -4,8 +4,8 @@
  * sections, relocations of the sections that they read.
  *
  * It stands alone, so that the audit shares no ELF code with what it audits. Every byte of the file
- * may be hostile: nothing is read before it was checked to be inside. x86 files only: they are
- * little-endian.
+ * may be hostile: nothing is read before it was checked to be inside. x86 and IA-64 files, which
+ * are little-endian.
  */
 #ifndef PREVIRT_AUDIT_ELF_VIEW_H
 #define PREVIRT_AUDIT_ELF_VIEW_H
@@ -47,12 +47,12 @@ struct pv_view {
     struct pv_view_symbol
         *symbols; /* of executable sections, sorted by address, the best name first */
     size_t symbol_count;
-    size_t symbol_table; /* index of the SHT_SYMTAB section, 0: stripped */
+    size_t symbol_table; /* index of the SHT_SYMTAB section (IA-64: or SHT_DYNSYM), 0: stripped */
 };
 
 /*
  * Opens the file at (file), which must stay. PREVIRT_OK, E_NOT_ELF, E_ARCH (elf->machine is set:
- * not x86), E_MALFORMED, E_TRUNCATED, E_MEMORY. pv_view_close() after success only.
+ * another machine), E_MALFORMED, E_TRUNCATED, E_MEMORY. pv_view_close() after success only.
  */
 int pv_view_open(struct pv_view *elf, const void *file, size_t size);
 void pv_view_close(struct pv_view *elf);

@@ -16,7 +16,7 @@ static int report_sites(const struct pv_view *elf, const struct pv_walk *walk,
     for (size_t i = 0; i < walk->site_count; i++) {
         const struct pv_found *found = &walk->sites[i];
         const struct pv_code *code = &walk->codes[found->code];
-        const struct pv_view_symbol *symbol = pv_view_symbol_at(elf, found->address);
+        const struct pv_view_symbol *symbol = pv_view_symbol_at(code->view, found->address);
         uint64_t offset = found->address - code->section->address;
         struct previrt_scan_site site = {
             .section = code->section->name,
@@ -27,6 +27,9 @@ static int report_sites(const struct pv_view *elf, const struct pv_walk *walk,
             .length = found->length,
             .op = found->op,
             .overlapping = found->overlapping,
+            .slot = found->slot,
+            .arch = elf->machine == EM_IA_64 ? PREVIRT_ARCH_IA64 : PREVIRT_ARCH_IA32,
+            .container = code->container,
         };
         int status = options->site(options->context, &site);
 
@@ -58,7 +61,7 @@ static int scan_elf(const void *file, size_t size, const struct previrt_scan_opt
     result->filler_bytes += walk.filler_bytes;
     result->undecided_bytes += walk.undecided_bytes;
     for (size_t i = 0; i < walk.site_count; i++)
-        result->counts[walk.sites[i].op]++;
+        (elf.machine == EM_IA_64 ? result->ia64_counts : result->counts)[walk.sites[i].op]++;
     if (options->site)
         status = report_sites(&elf, &walk, options);
     pv_walk_free(&walk);

@@ -470,6 +470,7 @@ static int open_codes(struct pv_walk *walk)
             continue;
         walk->code_count++;
         code->section = &elf->sections[i];
+        code->view = elf;
         code->bytes = code->section->data;
         code->marks = calloc(1, (size_t)code->section->size);
         if (!code->marks)
@@ -496,6 +497,15 @@ int pv_walk_run(struct pv_walk *walk, const struct pv_view *elf, unsigned bits)
 
     memset(walk, 0, sizeof(*walk));
     walk->elf = elf;
+    if (elf->machine == EM_IA_64) {
+        if (bits && bits != elf->bits)
+            return PREVIRT_E_INVALID;
+        walk->decoder.bits = elf->bits;
+        status = pv_walk_ia64(walk);
+        if (status)
+            pv_walk_free(walk);
+        return status;
+    }
     status = pv_ia32_decoder_init(&walk->decoder, bits ? bits : elf->bits);
     if (!status)
         status = open_codes(walk);
@@ -529,6 +539,10 @@ void pv_walk_free(struct pv_walk *walk)
         free(walk->codes[i].copy);
         free(walk->codes[i].marks);
     }
+    for (size_t i = 0; i < walk->embedded_count; i++)
+        pv_view_close(&walk->embedded[i].view);
+    free(walk->embedded);
+    free(walk->pinned);
     free(walk->codes);
     free(walk->sites);
     free(walk->undecided);

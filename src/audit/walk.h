@@ -11,9 +11,10 @@
 
 /* One sensitive instruction. */
 struct pv_found {
-    uint64_t address;
-    uint32_t code; /* index in pv_walk.codes */
+    uint64_t address; /* IA-64: of its bundle */
+    uint32_t code;    /* index in pv_walk.codes */
     uint8_t op, length;
+    uint8_t slot;     /* IA-64 */
     bool overlapping; /* inside another instruction, where some branch leads */
 };
 
@@ -37,14 +38,27 @@ struct pv_alternative {
 
 struct pv_code {
     const struct pv_view_section *section;
+    const struct pv_view *view; /* that has the section */
+    const char
+        *container;       /* of an image that is kept in data: the section that holds it, or NULL */
     const uint8_t *bytes; /* relocated */
     uint8_t *copy;        /* to be freed, or NULL */
     uint8_t *marks;       /* one a byte, in walk.c */
     bool labelled;        /* it has symbols to resynchronise at */
 };
 
+/* An image that is kept in the data of another: Linux' gate page. */
+struct pv_embedded {
+    struct pv_view view;
+    const char *container;
+};
+
 struct pv_walk {
     const struct pv_view *elf;
+    struct pv_embedded *embedded;
+    size_t embedded_count;
+    uint64_t *pinned; /* IA-64: bundles that tables of the image name, sorted */
+    size_t pinned_count, pinned_capacity;
     struct pv_ia32_decoder decoder;
     struct pv_code *codes; /* sorted by address */
     size_t code_count;
@@ -64,6 +78,12 @@ struct pv_walk {
  * E_INVALID. */
 int pv_walk_run(struct pv_walk *walk, const struct pv_view *elf, unsigned bits);
 void pv_walk_free(struct pv_walk *walk);
+
+/* walk_ia64.c: the same for IA-64 code. Bundles need no sweep: each is decoded. */
+int pv_walk_ia64(struct pv_walk *walk);
+
+/* IA-64: whether something in the image names an instruction of the bundle at (address). */
+bool pv_walk_is_pinned(const struct pv_walk *walk, uint64_t address);
 
 /* The code section that holds (address), or NULL. */
 const struct pv_code *pv_walk_code_at(const struct pv_walk *walk, uint64_t address);

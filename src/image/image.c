@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SYNTHETIC_ALIGN = 16, R_IA64_PCREL32LSB_TYPE = 0x4d };
+enum { SYNTHETIC_ALIGN = 16 };
 
 static uint8_t arch_of(const struct pv_elf *elf)
 {
@@ -338,7 +338,7 @@ static int relocate(struct previrt_image *image, uint32_t index, struct pv_notes
 
             pv_elf_reloc(elf, section.type, data, j, &reloc);
             if (notes->size < PV_ANCHOR_SIZE || reloc.offset > notes->size - PV_ANCHOR_SIZE ||
-                reloc.type != (elf->machine == EM_386 ? R_386_PC32 : R_IA64_PCREL32LSB_TYPE) ||
+                reloc.type != (elf->machine == EM_386 ? R_386_PC32 : R_IA64_PCREL32LSB) ||
                 pv_elf_symbol(elf, &symbols, reloc.symbol, &symbol) < 0 ||
                 symbol.section == SHN_UNDEF)
                 return PREVIRT_E_MALFORMED;
@@ -348,6 +348,8 @@ static int relocate(struct previrt_image *image, uint32_t index, struct pv_notes
             target = &image->sections[symbol.section];
             if (!(target->flags & PREVIRT_SECTION_EXEC) || !target->data)
                 return PREVIRT_E_RANGE;
+            if (elf->machine == EM_IA_64)
+                reloc.offset &= ~(uint64_t)PV_IA64_FIELD_SLOT;
             pv_put32(field, (uint32_t)(target->address + symbol.value + (uint64_t)reloc.addend -
                                        reloc.offset));
         }

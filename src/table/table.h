@@ -49,7 +49,11 @@ enum {
     PV_ROOM_FLAGS_DEAD = 0x80,
     PV_IA64_BUNDLE = 16,
     PV_IA64_SLOTS = 3,
-    PV_IA64_SLOT_BYTES = 6 /* 41 bits */
+    PV_IA64_SLOT_BYTES = 6, /* 41 bits */
+    /* R_IA64_PCREL32LSB as GNU ld has it: these bits of the field's address count as a slot number
+     * and are left out, so that the addend of a field that is not aligned has to make up for them
+     */
+    PV_IA64_FIELD_SLOT = 3
 };
 
 /* struct previrt_table_cursor, seen from inside. */

@@ -1,0 +1,155 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# annotate.sh PREVIRT SOURCE-DIRECTORY: `previrt as' on IA-64 text. The code has to be what the assembler alone makes of it,
+# byte for byte, and every operation has to be in the table. Exit status 0, 1 (a check failed), 77 (no assembler).
+set -u
+previrt=$(realpath "$1") here=$(realpath "$2")
+prefix=ia64-linux-gnu-
+for tool in as ld objdump objcopy readelf; do
+    command -v $prefix$tool >/dev/null || { echo "skipped: no $prefix$tool (Debian: binutils-ia64-linux-gnu)"; exit 77; }
+done
+work=$(mktemp -d) || exit 4
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 4
+unset PREVIRT_AS PREVIRT_AS_OPTIONS PREVIRT_RULES COLLECT_GCC
+failures=0
+
+check() { # check NAME COMMAND...: the command has to succeed
+    name=$1
+    shift
+    if "$@" >"$work/check.log" 2>&1; then echo "ok: $name"; else
+        failures=$((failures + 1))
+        echo "FAILED: $name"
+        sed 's/^/    /' "$work/check.log" | head -20
+    fi
+}
+has_table() { ${prefix}readelf -SW "$1" | grep -q ' \.note\.previrt '; }
+has_no_table() { ! has_table "$1"; }
+records() { "$previrt" table dump "$1" | sed -n 's/^\([0-9]*\) sites, .*/\1/p'; }
+is() { [ "$1" = "$2" ] || { echo "$1, not $2"; return 1; }; }
+
+# what the table adds is not in the code
+same() {
+    ${prefix}objdump -dr "$1" | sed 1,3d >one
+    ${prefix}objdump -dr "$2" | sed 1,3d >two
+    cmp one two || return 1
+    ${prefix}objcopy -R .note.previrt -R .rela.note.previrt "$1" one
+    ${prefix}objcopy "$2" two
+    cmp one two
+}
+
+${prefix}as "$here/sites.s" -o plain.o 2>/dev/null
+check "sites.s assembles" "$previrt" as --isa ia64 "$here/sites.s" -o sites.o
+check "but for the table, the object is the assembler's" same sites.o plain.o
+check "the table matches the text" "$previrt" table verify sites.o
+check "nothing is missed" "$previrt" audit sites.o
+check "scan and audit count as objdump does" "$here/compare" "$previrt" sites.o plain.o
+check "an object without a table fails the audit" sh -c '"$1" audit plain.o >out; [ $? = 1 ] && grep -q "^missed" out' - "$previrt"
+check "records: every operation but that in .exit.text" is "$(records sites.o)" \
+    "$(($("$previrt" scan --sites sites.o | grep -c ' 0x') - 1))"
+"$previrt" table dump sites.o >dump
+check "pinned: what tables name, and no more" is "$(grep -c ' pinned ' dump)" 2
+check "pinned: the bundle of a load that may fault" grep -Eq ':1 +mov from cr +pinned +pinned\+0x0 +r9, 66' dump
+check "pinned: a bundle that is patched" grep -Eq ':0 +mov from cr +pinned +pinned\+0x10 +r10, 19' dump
+check "excluded by a rule, which the audit names" sh -c '"$1" audit sites.o | grep -q "excluded: 1 by rule exit-code"' - "$previrt"
+check "--json" sh -c '"$1" table dump --json sites.o | grep -q "\"pinned\": true" && "$1" audit --json sites.o | grep -q "\"architecture\": \"ia64\""' - "$previrt"
+
+# ---- who is asked to assemble ----
+printf '\trsm 0x4000\n\t;;\n' >one.s
+check "standard input" sh -c '"$1" as --isa=ia64 -o stdin.o - <one.s' - "$previrt"
+check "standard input: a table" has_table stdin.o
+check "by the compiler's name" env COLLECT_GCC=/opt/bin/ia64-linux-gnu-gcc-12 "$previrt" as one.s -o cc.o
+check "by the compiler's name: a table" has_table cc.o
+check "by the assembler's name" env PREVIRT_AS=${prefix}as "$previrt" as one.s -o as.o
+check "by the assembler's name: a table" has_table as.o
+printf '\tadd r8 = r9, r10\n\t;;\n' >none.s
+check "without an operation" "$previrt" as --isa ia64 none.s -o none.o
+check "without an operation: no table" has_no_table none.o
+check "a host program's object gets none" sh -c 'mkdir scripts && "$1" as --isa ia64 one.s -o scripts/one.o' - "$previrt"
+check "a host program's object gets none: no table" has_no_table scripts/one.o
+printf '\tno such instruction\n' >bad.s
+check "an error of the assembler is its own" sh -c '"$1" as --isa ia64 bad.s -o bad.o; [ $? = 1 ] && [ ! -e bad.o ]' - "$previrt"
+check "/dev/null is no object" "$previrt" as --isa ia64 one.s -o /dev/null
+check "an unknown --isa" sh -c '"$1" as --isa vax one.s -o x.o; [ $? = 2 ]' - "$previrt"
+check "--static is refused" sh -c '"$1" as --isa ia64 --static native one.s -o x.o; [ $? = 2 ]' - "$previrt"
+check "a fake compiler finds the assembler" sh -c '
+    cat >ia64-linux-gnu-gcc <<\EOF
+#!/bin/sh
+# as much of a compiler as previrt cc needs: takes -BDIRECTORY and runs the assembler that it finds there
+directory=${1#-B}
+COLLECT_GCC=$0 exec "$directory/as" one.s -o compiled.o
+EOF
+    chmod +x ia64-linux-gnu-gcc; "$1" cc ./ia64-linux-gnu-gcc -c one.c' - "$previrt"
+check "a fake compiler finds the assembler: a table" has_table compiled.o
+
+# ---- linking: the table survives ld -r and ld ----
+${prefix}objcopy --redefine-sym disable=disable2 --redefine-sym silent=silent2 --redefine-sym start=start2 \
+    --redefine-sym pinned=pinned2 sites.o other.o
+cat >link.lds <<'EOF'
+SECTIONS {
+    . = 0xa000000100000000;
+    .text : { *(.text .text.*) }
+    .init.text : { *(.init.text) }
+    __ex_table : { *(__ex_table) }
+    .data..patch.vtop : { *(.data..patch.vtop) }
+    .rodata : { *(.rodata) }
+    .notes : { *(.note.*) }
+    .page : ALIGN(0x1000) { *(.page) }
+    /DISCARD/ : { *(.exit.text) *(.IA_64.*) }
+}
+EOF
+check "ld -r" ${prefix}ld -r sites.o other.o -o both.o
+check "ld -r: nothing is missed" "$previrt" audit both.o
+check "ld" ${prefix}ld -T link.lds -e start both.o -o image
+check "ld: nothing is missed" "$previrt" audit image
+check "ld: every record" is "$(records image)" "$((2 * $(records sites.o)))"
+check "ld: scan as objdump" "$here/compare" "$previrt" image
+
+# ---- an image that is kept in data, like Linux' gate page ----
+cat >gate.lds <<'EOF'
+SECTIONS {
+    . = 0xa000000000000000 + SIZEOF_HEADERS;
+    .hash : { *(.hash) } .dynsym : { *(.dynsym) } .dynstr : { *(.dynstr) }
+    .note : { *(.note*) }
+    .dynamic : { *(.dynamic) }
+    .text : { *(.text) }
+    /DISCARD/ : { *(.IA_64.*) *(.got) *(.got.plt) *(.data) *(.bss) }
+}
+EOF
+cat >gate.s <<'EOF'
+	.global __kernel_syscall_via_epc#, __kernel_sigtramp#
+	.proc __kernel_sigtramp#
+__kernel_sigtramp:
+	mov ar.rsc = 0
+	;;
+	.endp __kernel_sigtramp#
+	.align 16
+	.proc __kernel_syscall_via_epc#
+__kernel_syscall_via_epc:
+	rsm 0x4000
+	;;
+	mov r16 = ar.k6
+	;;
+	.endp __kernel_syscall_via_epc#
+EOF
+printf '\t.section .page,"aw"\n\t.incbin "gate.so"\n' >page.s
+gate() { # gate COMMAND...: assembles the gate page with COMMAND
+    "$@" gate.s -o gate.o && ${prefix}ld -shared -s -T gate.lds gate.o -o gate.so &&
+        ${prefix}as page.s -o page.o && ${prefix}ld -T link.lds -e start both.o page.o -o gated
+}
+check "gate page, annotated" gate "$previrt" as --isa ia64
+check "gate page: nothing is missed" "$previrt" audit gated
+check "gate page: its operations are listed" sh -c '
+    "$1" audit --all gated | grep -F "[.page]" >listed
+    [ "$(grep -c "^annotated" listed)" = 2 ] && [ "$(grep -c "^excluded.*rule signal-trampoline" listed)" = 1 ]' - "$previrt"
+check "gate page: scan as objdump" "$here/compare" "$previrt" gated
+check "gate page, not annotated" gate ${prefix}as
+check "gate page, not annotated: missed" sh -c '"$1" audit gated >out; [ $? = 1 ] && [ "$(grep -c "^missed *\[.page\]" out)" = 2 ]' - "$previrt"
+
+# ---- what an audit has to notice ----
+cp image damaged
+offset=$(${prefix}readelf -SW image | sed -n 's/^ *\[ *[0-9]*\] \.text  *PROGBITS  *[0-9a-f]*  *\([0-9a-f]*\) .*/\1/p')
+printf '\377' | dd of=damaged bs=1 seek=$((0x$offset + 6)) conv=notrunc 2>/dev/null
+check "changed text" sh -c '"$1" audit damaged; [ $? = 1 ] || exit 1; "$1" table verify damaged; [ $? = 1 ]' - "$previrt"
+
+[ $failures -eq 0 ] || { echo "$failures checks failed"; exit 1; }
