@@ -865,16 +865,31 @@ static int called_with_operation(struct annotator *a, const char *p, unsigned *b
 /*
  * A statement of a macro's body whose mnemonic is an argument: `\op', where some call passes an
  * operation. The record says that the operation is not known; the finish pass looks at what was
- * assembled, and drops it where that is nothing sensitive. Not in .altinstr_replacement: what
- * stands there may be nothing at all, and is dormant anyway.
+ * assembled, and drops it where that is nothing sensitive.
+ *
+ * In .altinstr_replacement any argument may be several operations or nothing at all (Linux'
+ * ALTERNATIVE takes a string), so a dormant record only says where it begins: the finish pass looks
+ * through the whole replacement.
  */
 static void argument_statement(struct annotator *a, const struct pv_statement *statement)
 {
     unsigned bytes, nops;
 
-    if (a->options->target != PREVIRT_STATIC_NONE || a->macro_depth != 1 || !a->macro_name ||
-        a->macro_replacement || !called_with_operation(a, statement->next, &bytes) ||
-        action_here(a) != PV_RULE_NONE)
+    if (a->options->target != PREVIRT_STATIC_NONE || a->macro_depth != 1 || !a->macro_name)
+        return;
+    if (a->macro_replacement) {
+        if (action_here(a) == PV_RULE_EXCLUDE)
+            return;
+        copy_until(a, statement->first);
+        append_text(a, LABEL_SITE ":");
+        append_record(a, statement->first, statement->first, PREVIRT_IA32_NO_OP, 1);
+        append_text(a, ";");
+        a->stats->sites++;
+        a->stats->dormant++;
+        a->stats->in_macros++;
+        return;
+    }
+    if (!called_with_operation(a, statement->next, &bytes) || action_here(a) != PV_RULE_NONE)
         return;
     nops = bytes < ARGUMENT_ROOM ? ARGUMENT_ROOM - bytes : 0;
     copy_until(a, statement->first);

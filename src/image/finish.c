@@ -61,6 +61,12 @@ struct replacement {
     uint16_t feature;
 };
 
+/* The complete records of one table section. */
+struct entries {
+    struct entry *items;
+    size_t count, capacity;
+};
+
 struct finish {
     struct pv_elf elf;
     struct previrt_finish_report *report;
@@ -228,6 +234,8 @@ static int read_alternatives(struct finish *finish, uint32_t index)
 
 static int read_replacements(struct finish *finish)
 {
+    if (finish->replacements_read)
+        return PREVIRT_OK;
     finish->replacements_read = 1;
     for (uint32_t i = 1; i < finish->elf.shnum; i++) {
         struct pv_section section;
@@ -247,9 +255,9 @@ static int read_replacements(struct finish *finish)
     return PREVIRT_OK;
 }
 
-/* The feature of the replacement that covers the site; replacements are disjoint but for repeats.
- */
-static uint16_t find_feature(const struct finish *finish, uint32_t section, uint64_t offset)
+/* The replacement that covers the site, or NULL; replacements are disjoint but for repeats. */
+static const struct replacement *find_replacement(const struct finish *finish, uint32_t section,
+                                                  uint64_t offset)
 {
     size_t low = 0, high = finish->replacement_count;
 
@@ -267,9 +275,9 @@ static uint16_t find_feature(const struct finish *finish, uint32_t section, uint
         const struct replacement *replacement = &finish->replacements[low - 1];
 
         if (replacement->section == section && offset < replacement->end)
-            return replacement->feature;
+            return replacement;
     }
-    return PREVIRT_FEATURE_UNKNOWN;
+    return NULL;
 }
 
 /* ---- one record ---- */
@@ -299,6 +307,30 @@ static void report_mismatch(struct finish *finish, const struct entry *entry, in
     mismatch->byte_count = (uint8_t)size;
     if (size)
         memcpy(mismatch->bytes, bytes, size);
+}
+
+static struct entry *add_entry(struct entries *entries)
+{
+    if (entries->count == entries->capacity) {
+        size_t capacity = 2 * entries->capacity + 16;
+        struct entry *grown = realloc(entries->items, capacity * sizeof(*grown));
+
+        if (!grown)
+            return NULL;
+        entries->items = grown;
+        entries->capacity = capacity;
+    }
+    return &entries->items[entries->count++];
+}
+
+static void make_dormant(struct entry *entry, uint16_t feature)
+{
+    entry->site.flags = PREVIRT_SITE_DORMANT;
+    entry->site.length = 0;
+    entry->site.pad = 0;
+    entry->site.operand = 0;
+    entry->site.feature = feature;
+    entry->invariant = 0;
 }
 
 /*
@@ -358,23 +390,64 @@ static int read_site(struct finish *finish, struct entry *entry, const uint8_t *
             return 0;
         }
     } else {
-        if (!finish->replacements_read) {
-            status = read_replacements(finish);
-            if (status < 0)
-                return status;
-        }
-        site->flags = PREVIRT_SITE_DORMANT;
-        site->length = 0;
-        site->operand = 0;
-        site->feature = find_feature(finish, entry->section, site->address);
-        entry->invariant = 0;
-        finish->report->dormant++;
-        if (site->feature == PREVIRT_FEATURE_UNKNOWN)
-            finish->report->unknown_feature++;
+        const struct replacement *replacement;
+
+        status = read_replacements(finish);
+        if (status < 0)
+            return status;
+        replacement = find_replacement(finish, entry->section, site->address);
+        make_dormant(entry, replacement ? replacement->feature : PREVIRT_FEATURE_UNKNOWN);
     }
-    finish->report->sites++;
-    finish->report->by_op[site->op]++;
     return 1;
+}
+
+/*
+ * A record that says only where a replacement begins, in a macro: every operation that was
+ * assembled there becomes an entry.
+ */
+static int read_replacement(struct finish *finish, const struct entry *probe,
+                            struct entries *entries)
+{
+    uint64_t at = probe->site.address;
+    const struct replacement *replacement;
+    struct pv_section section;
+    const uint8_t *code;
+    int status = read_replacements(finish);
+
+    if (status < 0)
+        return status;
+    replacement = find_replacement(finish, probe->section, at);
+    if (!replacement) { /* nothing was assembled, or no alternative names it */
+        finish->report->dropped++;
+        return PREVIRT_OK;
+    }
+    pv_elf_section(&finish->elf, probe->section, &section);
+    code = pv_elf_data(&finish->elf, &section);
+    if (!code || !(section.flags & SHF_EXECINSTR) || replacement->end > section.size)
+        return PREVIRT_E_MALFORMED;
+    while (at < replacement->end) {
+        struct previrt_ia32_class class = {.size = sizeof(class)};
+        struct previrt_ia32_insn insn;
+        struct entry *entry;
+
+        /* What does not decode cannot be told from data: the audit says so of the image. */
+        if (previrt_ia32_classify(code + at, (size_t)(replacement->end - at), 32, &class) < 0)
+            break;
+        if (class.op && previrt_ia32_decode_site(code + at, class.length, 0, &insn) == PREVIRT_OK) {
+            entry = add_entry(entries);
+            if (!entry)
+                return PREVIRT_E_MEMORY;
+            *entry = *probe;
+            entry->bytes = code + at;
+            entry->reloc.addend += (int64_t)(at - probe->site.address);
+            entry->site.arch = PREVIRT_ARCH_IA32;
+            previrt_ia32_site_from_insn(&insn, &entry->site);
+            entry->site.address = at;
+            make_dormant(entry, replacement->feature);
+        }
+        at += class.length;
+    }
+    return PREVIRT_OK;
 }
 
 /* ---- one table section ---- */
@@ -434,16 +507,16 @@ static int count_raw(const uint8_t *data, size_t size, size_t *notes)
 /* Every record of the section, decoded, with the relocation of its address. */
 static int read_entries(struct finish *finish, const uint8_t *data, size_t size,
                         const struct relocs *relocs, const struct pv_reloc *sorted,
-                        struct entry *entries, size_t *count)
+                        struct entries *entries)
 {
-    size_t at = 0, next = 0, complete = 0;
+    size_t at = 0, next = 0;
     uint32_t number = 0;
 
     while (at < size) {
         size_t end = at + PV_NOTE_DESC + pv_get32(data + at + PV_NOTE_DESCSZ);
 
         for (at += PV_NOTE_DESC; at < end; at += PV_RAW_SIZE) {
-            struct entry *entry = &entries[complete];
+            struct entry *entry, read = {0};
             uint64_t offset;
             int status;
 
@@ -451,22 +524,71 @@ static int read_entries(struct finish *finish, const uint8_t *data, size_t size,
                 next++;
             if (next == relocs->count || sorted[next].offset != at)
                 return PREVIRT_E_MALFORMED;
-            memset(entry, 0, sizeof(*entry));
-            entry->reloc = sorted[next];
-            entry->number = number++;
-            status = resolve(finish, relocs, &entry->reloc, data + at + PV_RAW_SITE,
-                             &entry->section, &offset);
+            read.reloc = sorted[next];
+            read.number = number++;
+            status = resolve(finish, relocs, &read.reloc, data + at + PV_RAW_SITE, &read.section,
+                             &offset);
             if (status < 0)
                 return status;
-            entry->site.address = offset;
-            status = read_site(finish, entry, data + at);
+            read.site.address = offset;
+            if (!data[at + PV_RAW_ROOM] && !data[at + PV_RAW_OP]) {
+                status = read_replacement(finish, &read, entries);
+                if (status < 0)
+                    return status;
+                continue;
+            }
+            status = read_site(finish, &read, data + at);
             if (status < 0)
                 return status;
-            complete += (size_t)status;
+            if (!status)
+                continue;
+            entry = add_entry(entries);
+            if (!entry)
+                return PREVIRT_E_MEMORY;
+            *entry = read;
         }
     }
-    *count = complete;
     return PREVIRT_OK;
+}
+
+/* In the order of their addresses; of several dormant ones at one address the first stays. */
+static void sort_entries(struct entries *entries)
+{
+    size_t kept = 0;
+
+    for (size_t i = 1; i < entries->count; i++)
+        if (compare_entries(&entries->items[i - 1], &entries->items[i]) > 0) {
+            qsort(entries->items, entries->count, sizeof(*entries->items), compare_entries);
+            break;
+        }
+    for (size_t i = 0; i < entries->count; i++) {
+        const struct entry *entry = &entries->items[i],
+                           *before = kept ? &entries->items[kept - 1] : NULL;
+
+        if (before && before->section == entry->section &&
+            before->site.address == entry->site.address &&
+            (before->site.flags & entry->site.flags & PREVIRT_SITE_DORMANT))
+            continue;
+        entries->items[kept++] = *entry;
+    }
+    entries->count = kept;
+}
+
+static void count_entries(struct finish *finish, const struct entries *entries)
+{
+    struct previrt_finish_report *report = finish->report;
+
+    for (size_t i = 0; i < entries->count; i++) {
+        const struct previrt_site *site = &entries->items[i].site;
+
+        report->sites++;
+        report->by_op[site->op]++;
+        if (!(site->flags & PREVIRT_SITE_DORMANT))
+            continue;
+        report->dormant++;
+        if (site->feature == PREVIRT_FEATURE_UNKNOWN)
+            report->unknown_feature++;
+    }
 }
 
 static void check_order(struct finish *finish, const struct entry *entries, size_t count)
@@ -537,7 +659,16 @@ static int patch_section(struct finish *finish, uint32_t index, const struct pv_
     if (status < 0 || !relocs->index)
         return status;
     reloc_size = runs * pv_elf_reloc_size(&finish->elf, relocs->section.type);
-    status = add_patch(finish->patches, (size_t)relocs->section.offset, new_relocs, reloc_size);
+    offset = (size_t)relocs->section.offset;
+    if (reloc_size > relocs->section.size) { /* a replacement may hold more than one operation */
+        const size_t align = sizeof(uint64_t);
+
+        offset = (finish->patches->file_size + align - 1) & ~(align - 1);
+        status = add_word(finish, pv_elf_sh_offset_field(&finish->elf, relocs->index), offset);
+        if (status < 0)
+            return status;
+    }
+    status = add_patch(finish->patches, offset, new_relocs, reloc_size);
     if (status >= 0)
         status = add_word(finish, pv_elf_sh_size_field(&finish->elf, relocs->index), reloc_size);
     return status;
@@ -548,11 +679,11 @@ static int finish_section(struct finish *finish, uint32_t index)
     struct pv_table_writer writer;
     struct relocs relocs = {0};
     struct pv_reloc *sorted = NULL;
-    struct entry *entries = NULL;
+    struct entries entries = {0};
     struct pv_section section;
     uint8_t *out = NULL, *new_relocs = NULL;
     const uint8_t *data;
-    size_t count, notes, runs, bound;
+    size_t notes, runs, bound;
     int records, status, is_sorted = 1;
 
     pv_elf_section(&finish->elf, index, &section);
@@ -569,13 +700,8 @@ static int finish_section(struct finish *finish, uint32_t index)
         return PREVIRT_E_MALFORMED;
 
     status = PREVIRT_E_MEMORY;
-    count = (size_t)records;
-    bound = previrt_table_bound(count);
     sorted = malloc((relocs.count + 1) * sizeof(*sorted));
-    entries = malloc((count + 1) * sizeof(*entries));
-    out = malloc(bound);
-    new_relocs = malloc((count + 1) * sizeof(Elf64_Rela));
-    if (!sorted || !entries || !out || !new_relocs)
+    if (!sorted)
         goto out;
     for (size_t i = 0; i < relocs.count; i++) {
         pv_elf_reloc(&finish->elf, relocs.section.type, relocs.data, i, &sorted[i]);
@@ -585,20 +711,23 @@ static int finish_section(struct finish *finish, uint32_t index)
     if (!is_sorted)
         qsort(sorted, relocs.count, sizeof(*sorted), compare_relocs);
 
-    status = read_entries(finish, data, (size_t)section.size, &relocs, sorted, entries, &count);
+    status = read_entries(finish, data, (size_t)section.size, &relocs, sorted, &entries);
     if (status < 0)
         goto out;
-    for (size_t i = 1; i < count; i++)
-        if (compare_entries(&entries[i - 1], &entries[i]) > 0) {
-            qsort(entries, count, sizeof(*entries), compare_entries);
-            break;
-        }
-    check_order(finish, entries, count);
+    sort_entries(&entries);
+    count_entries(finish, &entries);
+    check_order(finish, entries.items, entries.count);
     if (finish->report->mismatch_count)
         goto out; /* go on with the other sections for their mismatches, write nothing */
 
+    status = PREVIRT_E_MEMORY;
+    bound = previrt_table_bound(entries.count);
+    out = malloc(bound);
+    new_relocs = malloc((entries.count + 1) * sizeof(Elf64_Rela));
+    if (!out || !new_relocs)
+        goto out;
     pv_table_writer_init(&writer, out, bound);
-    runs = write_fragments(finish, &relocs, entries, count, &writer, new_relocs);
+    runs = write_fragments(finish, &relocs, entries.items, entries.count, &writer, new_relocs);
     status = writer.status;
     if (status < 0)
         goto out;
@@ -609,7 +738,7 @@ static int finish_section(struct finish *finish, uint32_t index)
     finish->report->table_bytes += (uint32_t)writer.size;
 out:
     free(sorted);
-    free(entries);
+    free(entries.items);
     free(out);
     free(new_relocs);
     return status;

@@ -351,8 +351,14 @@ static void test_a_mnemonic_may_be_an_argument(void **state)
     assert_non_null(strstr(out, ".byte 8086702b-8086701b,0,0,0;.popsection\n.endm"));
     free(out);
     check_same(".macro m op\n\\op\n.endm\nm nop\nm \"rdmsr\"\n");
-    check_same(".macro a o n\n\\o\n.pushsection .altinstr_replacement,\"ax\"\n\\n\n.popsection\n"
-               ".endm\na \"\", \"clac\"\n");
+    /* where a replacement begins is recorded, and nothing is padded */
+    out = annotate(".macro a o n\n\\o\n.pushsection .altinstr_replacement,\"ax\"\n1: \\n\n"
+                   ".popsection\n.endm\na \"\", \"clac\"\n");
+    assert_non_null(out);
+    assert_non_null(strstr(out, "\n\\o\n"));
+    assert_non_null(strstr(out, "\n1: 8086701:;8086702:.pushsection"));
+    assert_non_null(strstr(out, ".byte 0,0,0,0;.popsection;\\n\n.popsection\n.endm"));
+    free(out);
 }
 
 static void test_other_code_sizes_are_left_alone(void **state)

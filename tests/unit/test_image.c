@@ -30,6 +30,7 @@
     ",0;.popsection\n"
 #define SITE(text, op, flags) "8086701:" text RECORD("", "8086702b-8086701b", op, flags)
 #define DORMANT(text, op)     "8086701:" text RECORD("", "0", op, "0")
+#define PROBE                 "8086701:" RECORD("", "0", "0", "0")
 
 static char directory[] = "/tmp/previrt-image-XXXXXX";
 static int have_tools;
@@ -180,6 +181,55 @@ static void assert_program(struct previrt_image *image, unsigned copies)
     for (size_t j = 0; j < WANTED; j++)
         assert_int_equal(seen[j], copies);
     assert_int_equal(previrt_image_verify(image, NULL, NULL), PREVIRT_OK);
+}
+
+/* A record without operation and room names a replacement: all that it holds becomes dormant. */
+static void replacements_are_looked_through(void **state)
+{
+    static const struct {
+        uint8_t op;
+        uint16_t feature;
+    } expected[] = {{PREVIRT_IA32_RDTSC, 3 * 32 + 18},
+                    {PREVIRT_IA32_CLI, 3 * 32 + 18},
+                    {PREVIRT_IA32_RDTSCP, 1 * 32 + 27}};
+    struct previrt_finish_report report;
+    const struct previrt_image_site *sites;
+    struct previrt_image *image;
+    size_t count;
+
+    NEED_TOOLS();
+    assemble("r.o", NOTE ".text\nf: .skip 16,0x90\n"
+                         ".section .altinstr_replacement,\"ax\"\n"
+                         "1:" PROBE "lfence; rdtsc; mov $0xfa,%al; cli\n"
+                         "2:" PROBE "\n" /* nothing: the next one's record has the same address */
+                         "3:" PROBE "rdtscp\n4:" PROBE "\n"
+                         ".section .altinstructions,\"a\"\n"
+                         ".long f-.,1b-.;.word 3*32+18;.byte 8,2b-1b\n"
+                         ".long f-.,2b-.;.word 9*32+20;.byte 3,3b-2b\n"
+                         ".long f-.,3b-.;.word 1*32+27;.byte 3,4b-3b\n");
+    assert_int_equal(finish("r.o", &report), PREVIRT_OK);
+    assert_int_equal(report.sites, 3);
+    assert_int_equal(report.dormant, 3);
+    assert_int_equal(report.unknown_feature, 0);
+    image = open_image("r.o");
+    assert_int_equal(previrt_image_sites(image, &sites, &count), PREVIRT_OK);
+    assert_int_equal(count, 3);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(sites[i].site.op, expected[i].op);
+        assert_int_equal(sites[i].site.flags, PREVIRT_SITE_DORMANT);
+        assert_int_equal(sites[i].site.feature, expected[i].feature);
+    }
+    previrt_image_close(image);
+    /* and a linker takes it */
+    assert_int_equal(
+        run("cd %s && ld -m elf_i386 -r -o r2.o r.o && ld -m elf_i386 -e f -o r.elf r2.o "
+            "2>/dev/null",
+            directory),
+        0);
+    image = open_image("r.elf");
+    assert_int_equal(previrt_image_sites(image, &sites, &count), PREVIRT_OK);
+    assert_int_equal(count, 3);
+    previrt_image_close(image);
 }
 
 static void objects_are_finished(void **state)
@@ -571,6 +621,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(objects_are_finished),
+        cmocka_unit_test(replacements_are_looked_through),
         cmocka_unit_test(large_tables_shrink_in_place),
         cmocka_unit_test(comdat_groups_keep_their_own_table),
         cmocka_unit_test(mismatches_are_reported_and_nothing_is_written),
