@@ -70,6 +70,16 @@ volatile uint8_t *pv_upcall_mask;
 static struct pv_node nodes[PV_NODES];
 static struct pv_op_site sites[SITES_MAX];
 static size_t site_count;
+
+/* The stub of sites[i], in ascending order of addresses: emit() makes them, leave_stub() undoes
+ * them. */
+static struct stub {
+    uint32_t address;
+    uint8_t flags_from, flags_to; /* the flags are on the stack if from < offset <= to */
+    uint8_t slow_flags;           /* ... and here, behind the jump to the slow path; 0: never */
+    uint8_t push;                 /* offset of `push $number`: behind it one word is on the stack */
+    uint8_t sets_if;              /* the virtual IF is set by the first instruction */
+} stubs[SITES_MAX];
 static uint8_t low_pages[LOW_SIZE] __attribute__((aligned(4096)));
 static uint8_t plan_memory[8u << 20] __attribute__((aligned(16)));
 static shared_info_t *shared_info;
@@ -498,6 +508,50 @@ void pv_xen_operation(unsigned index)
     pv_operation(&vmm, &site);
 }
 
+/*
+ * Kernel code was interrupted. The guest must never see an address of a stub, so one that has begun
+ * is undone: nothing that it did before its far jump was more than the virtual IF and words on the
+ * stack. The site's jump into the stub then runs again.
+ */
+static void leave_stub(void)
+{
+    struct pv_cpu *cpu = &vmm.cpu;
+    uint32_t eip = (uint32_t)cpu->eip, flags;
+    size_t low = 0, high = site_count;
+    const struct stub *stub;
+    unsigned offset;
+
+    if (vmm.untranslated)
+        eip += vmm.load_offset;
+    if (eip - LOW_STUBS >= STUBS_SIZE || !site_count)
+        return;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+
+        if (stubs[middle].address <= eip)
+            low = middle;
+        else
+            high = middle;
+    }
+    stub = &stubs[low];
+    offset = eip - stub->address;
+    if ((offset > stub->flags_from && offset <= stub->flags_to) ||
+        (stub->slow_flags && offset == stub->slow_flags)) {
+        if (pv_read(&vmm, cpu->gpr[PV_ESP], &flags, sizeof flags, NULL)) {
+            pv_die(&vmm, "the stack of a stub is not readable");
+            return;
+        }
+        cpu->eflags = (flags & (EFLAGS_USER & ~EFLAGS_IF)) | EFLAGS_FIXED | EFLAGS_IF;
+        cpu->gpr[PV_ESP] = (uint32_t)(cpu->gpr[PV_ESP] + sizeof flags);
+    } else if (offset > stub->push) {
+        cpu->gpr[PV_ESP] = (uint32_t)(cpu->gpr[PV_ESP] + sizeof(uint32_t));
+    }
+    if (stub->sets_if && offset)
+        pv_set_if(vmm.page, 0);
+    cpu->eip = (gva_t)(sites[low].address - (vmm.untranslated ? vmm.load_offset : 0));
+    vmm.count.rolled_back++;
+}
+
 void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
 {
     vmm.count.exits++;
@@ -507,6 +561,8 @@ void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
         vmm.cpu.user_ss = ss & 0xffff;
     }
     vmm.untranslated = vmm.cpu.eip < vmm.load_offset && !vmm.booted;
+    if (!vmm.cpu.user)
+        leave_stub();
     if (vector == EVENT_VECTOR) {
         pv_xen_events();
         return;
@@ -554,6 +610,7 @@ static int emit(void *context, struct previrt_stub_request *q)
     uint8_t *p = q->code;
     unsigned op = q->site->op;
     struct pv_op_site *site;
+    struct stub *stub;
 
     if ((op == PREVIRT_IA32_PUSH_SEG || op == PREVIRT_IA32_POP_SEG ||
          op == PREVIRT_IA32_MOV_FROM_SEG ||
@@ -581,6 +638,10 @@ static int emit(void *context, struct previrt_stub_request *q)
     site->insn = *q->insn;
     q->transfer = PREVIRT_TRANSFER_JUMP;
     q->shared = 0;
+    stub = &stubs[site_count];
+    *stub = (struct stub){.address = (uint32_t)q->stub_address};
+    if (site_count && stub->address < stubs[site_count - 1].address)
+        return PREVIRT_E_STUBS;
     if (op == PREVIRT_IA32_STI) {
         /* movb $IF, vIF; [pushf]; cmpb $0, pending; jne slow; [popf]; jmp resume; slow: [popf] */
         int dead = q->site->flags & PREVIRT_SITE_FLAGS_DEAD;
@@ -589,24 +650,32 @@ static int emit(void *context, struct previrt_stub_request *q)
         *p++ = 0xc6, *p++ = 0x05;
         __builtin_memcpy(p, &flag, 4), p += 4;
         *p++ = PREVIRT_VCPU_IF_SET;
-        if (!dead)
+        stub->sets_if = 1;
+        if (!dead) {
+            stub->flags_from = p - q->code;
             *p++ = 0x9c;
+        }
         flag = LOW_VCPU + PREVIRT_VCPU_PENDING;
         *p++ = 0x80, *p++ = 0x3d;
         __builtin_memcpy(p, &flag, 4), p += 4;
         *p++ = 0;
         *p++ = 0x75, *p++ = dead ? 5 : 6;
-        if (!dead)
+        if (!dead) {
+            stub->flags_to = p - q->code;
             *p++ = 0x9d;
+        }
         *p++ = 0xe9;
         at = q->resume - (q->stub_address + (uint32_t)(p - q->code) + 4);
         __builtin_memcpy(p, &at, 4), p += 4;
-        if (!dead)
+        if (!dead) {
+            stub->slow_flags = p - q->code;
             *p++ = 0x9d;
+        }
     }
     {
         uint32_t index = site_count, entry = LOW_ENTRY;
 
+        stub->push = p - q->code;
         *p++ = 0x68;
         __builtin_memcpy(p, &index, 4), p += 4;
         *p++ = 0xea;

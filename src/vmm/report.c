@@ -143,10 +143,12 @@ void pv_dump_counters(struct pv_vmm *vmm)
               (unsigned long long)c->cr3_loads);
     pv_printf(vmm,
               "previrt: injected %llu interrupts %llu user entries %llu emulated %llu upcalls %llu "
+              "rolled back %llu "
               "idle %llu\n",
               (unsigned long long)c->injected, (unsigned long long)c->interrupts,
               (unsigned long long)c->user_entries, (unsigned long long)c->emulated,
-              (unsigned long long)c->upcalls, (unsigned long long)c->idle);
+              (unsigned long long)c->upcalls, (unsigned long long)c->rolled_back,
+              (unsigned long long)c->idle);
     for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++)
         if (c->op[op])
             pv_printf(vmm, "previrt: op %s %llu\n", previrt_ia32_op_info(op)->name,

@@ -52,6 +52,11 @@ int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error
     }
     if (software && cpu->user && (gate[1] >> 13 & 3) < 3)
         return pv_inject(vmm, VECTOR_GP, 1, vector * 8 + 2, 0);
+    if (!cpu->user && (gva_t)cpu->eip - vmm->low_base < vmm->low_size) {
+        pv_die(vmm, "vector %u: the frame would name an address of the VMM, %#x", vector,
+               (uint32_t)cpu->eip);
+        return -1;
+    }
     esp = cpu->gpr[PV_ESP];
     if (has_error)
         frame[n++] = error;

@@ -193,7 +193,7 @@ struct pv_space {
 struct pv_counters {
     uint64_t op[PREVIRT_IA32_OP_LIMIT];
     uint64_t exits, faults, fills, prefills, syncs, injected, interrupts, user_entries, emulated,
-        cr3_loads, upcalls, idle, unmaps;
+        cr3_loads, upcalls, idle, unmaps, rolled_back;
     uint64_t vector[32];
 };
 
