@@ -40,7 +40,7 @@ enum {
     SECTION_STACK = 64,  /* deeper .pushsection nesting is counted, but not remembered */
     NAME_MAX_SIZE = 256, /* of section and symbol names, for the rules */
     MACRO_CALLS = 256,   /* occurrences of a macro's name that are looked at */
-    ARGUMENT_ROOM = 5,   /* room for an operation that is a macro's argument: a call */
+    ARGUMENT_ROOM = 5,   /* room for an operation that depends on a macro's arguments: a call */
     FRONT_SPACE = 512    /* left at the beginning of the output for what put_front() adds */
 };
 
@@ -91,6 +91,13 @@ struct annotator {
     const char *macro_name; /* of the outermost macro whose body this is */
     uint32_t macro_name_length;
     int macro_replacement; /* the body is in .altinstr_replacement here */
+    enum {
+        ARGUMENTS_NOT_READ,
+        ARGUMENTS_GENERAL,
+        ARGUMENTS_SYSTEM, /* some call names a segment, control or debug register */
+        ARGUMENTS_SS      /* and one of them SS */
+    } macro_registers;
+    int macro_memory; /* some call names memory with a base or a segment */
 
     const char *prefix_start; /* prefix statements that belong to the next one; NULL: none */
     unsigned prefix_count;
@@ -358,6 +365,7 @@ static void directive(struct annotator *a, const struct pv_mnemonic *mnemonic,
             a->macro_name = name.name;
             a->macro_name_length = name.length;
             a->macro_replacement = 0;
+            a->macro_registers = ARGUMENTS_NOT_READ;
         }
         return;
     case PV_KIND_ENDM:
@@ -782,6 +790,9 @@ static const struct pv_mnemonic *skip_prefixes(struct annotator *a, struct pv_st
     return mnemonic;
 }
 
+static void argument_register(struct annotator *a, const struct pv_mnemonic *mnemonic,
+                              const struct pv_statement *statement);
+
 /* An instruction that may be sensitive. Moves (statement->next) on if a pair is fused. */
 static void instruction(struct annotator *a, const struct pv_mnemonic *mnemonic,
                         struct pv_statement *statement)
@@ -795,8 +806,12 @@ static void instruction(struct annotator *a, const struct pv_mnemonic *mnemonic,
         pv_identify_bytes(statement->operands, statement->end, &operation);
     else
         pv_identify(mnemonic, statement->operands, statement->end, (int)a->intel, &operation);
-    if (operation.op == PREVIRT_IA32_NO_OP)
+    if (operation.op == PREVIRT_IA32_NO_OP) {
+        if (mnemonic->kind == PV_KIND_MOV || mnemonic->kind == PV_KIND_PUSH ||
+            mnemonic->kind == PV_KIND_POP)
+            argument_register(a, mnemonic, statement);
         return;
+    }
     if (operation.op == PREVIRT_IA32_STI && !prefix_count &&
         fuse(a, statement, &operation, &second)) {
         statement->end = second.end;
@@ -904,6 +919,141 @@ static void argument_statement(struct annotator *a, const struct pv_statement *s
     a->stats->sites++;
     a->stats->in_macros++;
     a->stats->nop_bytes += nops;
+}
+
+/* Whether (p) is a colon, other than one of an argument's qualifier, `reg:req'. */
+static int is_override(const char *p, const char *end)
+{
+    static const char *const qualifiers[] = {":req", ":vararg"};
+
+    if (*p != ':')
+        return 0;
+    for (size_t i = 0; i < sizeof(qualifiers) / sizeof(qualifiers[0]); i++) {
+        size_t length = strlen(qualifiers[i]);
+
+        if ((size_t)(end - p) >= length && memcmp(p, qualifiers[i], length) == 0 &&
+            ((size_t)(end - p) == length || !(pv_class[(uint8_t)p[length]] & PV_CLASS_NAME)))
+            return 0;
+    }
+    return 1;
+}
+
+/*
+ * Which registers the calls of the macro (a->macro_name), and the defaults of its arguments, name.
+ * Looked up once a macro.
+ */
+static int macro_registers(struct annotator *a)
+{
+    unsigned budget = MACRO_CALLS;
+    const char *p = a->macro_name;
+
+    if (a->macro_registers != ARGUMENTS_NOT_READ)
+        return (int)a->macro_registers;
+    a->macro_registers = ARGUMENTS_GENERAL;
+    a->macro_memory = 0;
+    while (budget-- > 0 &&
+           (p = memmem(p, (size_t)(a->end - p), a->macro_name, a->macro_name_length))) {
+        const char *q = p + a->macro_name_length, *line = memchr(q, '\n', (size_t)(a->end - q));
+
+        if (!line)
+            line = a->end;
+        p = q;
+        if (q == line || !(pv_class[(uint8_t)*q] & PV_CLASS_SPACE))
+            continue;
+        while (q < line) {
+            const char *word = q;
+
+            while (q < line && (pv_class[(uint8_t)*q] & PV_CLASS_NAME))
+                q++;
+            switch (pv_system_register(word, (size_t)(q - word))) {
+            case PV_SYSTEM_SS:
+                a->macro_registers = ARGUMENTS_SS;
+                break;
+            case PV_SYSTEM_OTHER:
+                if (a->macro_registers == ARGUMENTS_GENERAL)
+                    a->macro_registers = ARGUMENTS_SYSTEM;
+                break;
+            default:
+                break;
+            }
+            if (q == word) {
+                a->macro_memory |= *q == '(' || *q == '[' || is_override(q, line);
+                q++;
+            }
+        }
+    }
+    return (int)a->macro_registers;
+}
+
+/* `\name', or `%\name', which (*is_register) tells; nothing else is in the operand. */
+static int is_argument(const struct pv_operand *operand, int *is_register)
+{
+    const char *p = operand->text;
+
+    *is_register = p < operand->end && *p == '%';
+    p += *is_register;
+    if (p == operand->end || *p != '\\')
+        return 0;
+    for (p++; p < operand->end && (pv_class[(uint8_t)*p] & PV_CLASS_NAME); p++)
+        ;
+    return p == operand->end;
+}
+
+/*
+ * mov, push or pop of a macro's body that names an argument where a register stands, `mov
+ * %eax,%\seg', and some call passes a segment, control or debug register. As above, the finish
+ * pass sees what it was. The room goes in front where that is harmless whatever the register is:
+ * SS holds interrupts off for the next instruction.
+ */
+static void argument_register(struct annotator *a, const struct pv_mnemonic *mnemonic,
+                              const struct pv_statement *statement)
+{
+    struct pv_operand operands[PV_OPERANDS_MAX];
+    unsigned count, arguments = 0, unknown = 0, pad;
+    uint8_t bytes[ARGUMENT_ROOM];
+    int registers, is_register;
+    int in_front = a->options->pad == PREVIRT_PAD_PREFIX && a->options->cpu != PREVIRT_CPU_I486;
+
+    if (a->options->target != PREVIRT_STATIC_NONE || a->macro_depth != 1 || !a->macro_name ||
+        !memchr(statement->operands, '\\', (size_t)(statement->end - statement->operands)))
+        return;
+    count = pv_read_operands(statement->operands, statement->end, (int)a->intel, operands);
+    if (count != (mnemonic->kind == PV_KIND_MOV ? 2u : 1u))
+        return;
+    for (unsigned i = 0; i < count; i++) {
+        if (is_argument(&operands[i], &is_register)) {
+            arguments++;
+            unknown |= !is_register;
+        } else if (operands[i].kind == PV_OPERAND_MEMORY) {
+            in_front = 0;
+        } else if (operands[i].kind != PV_OPERAND_REGISTER) {
+            return;
+        }
+    }
+    registers = arguments ? macro_registers(a) : ARGUMENTS_GENERAL;
+    if (registers < ARGUMENTS_SYSTEM || a->macro_replacement || action_here(a) != PV_RULE_NONE)
+        return;
+    if (unknown && a->macro_memory) /* where an override would be one */
+        in_front = 0;
+    pad = ARGUMENT_ROOM - (mnemonic->kind == PV_KIND_MOV ? 2 : 1);
+    if (!in_front && registers == ARGUMENTS_SS)
+        pad = 0;
+    copy_until(a, statement->first);
+    append_text(a, LABEL_SITE ":");
+    if (in_front) {
+        memset(bytes, PREFIX_DS, pad);
+        append_bytes(a, bytes, pad);
+    }
+    copy_until(a, statement->end);
+    if (!in_front && pad) {
+        append_text(a, ";");
+        append_bytes(a, nop_bytes(a->options->cpu, pad), pad);
+        a->out_size--; /* the semicolon: the record brings its own */
+    }
+    append_record(a, statement->first, statement->end, PREVIRT_IA32_NO_OP, 0);
+    a->stats->sites++;
+    a->stats->in_macros++;
+    *(in_front ? &a->stats->prefix_bytes : &a->stats->nop_bytes) += pad;
 }
 
 static void note_labels(struct annotator *a, const struct pv_statement *statement)

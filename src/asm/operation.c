@@ -148,6 +148,16 @@ static int read_register(const char *p, size_t length, struct pv_operand *operan
     return 0;
 }
 
+enum pv_system_register pv_system_register(const char *name, size_t length)
+{
+    struct pv_operand operand = {0};
+
+    if (!read_register(name, length, &operand) || operand.kind == PV_OPERAND_REGISTER)
+        return PV_SYSTEM_NONE;
+    return operand.kind == PV_OPERAND_SEGMENT && operand.number == SEGMENT_SS ? PV_SYSTEM_SS
+                                                                              : PV_SYSTEM_OTHER;
+}
+
 static size_t name_length(const char *p, const char *end)
 {
     const char *q = p;
@@ -221,6 +231,12 @@ static void read_att_operand(const char *p, const char *end, struct pv_operand *
             return;
         if (behind == end) {
             operand->kind = PV_OPERAND_UNKNOWN;
+            if (length > 3 && p[3] == '\\') { /* %cr\number */
+                if (same_text(p + 1, 2, "cr"))
+                    operand->kind = PV_OPERAND_CONTROL;
+                else if (same_text(p + 1, 2, "dr") || same_text(p + 1, 2, "db"))
+                    operand->kind = PV_OPERAND_DEBUG;
+            }
             return;
         }
     } else if (p < end && *p == '$') {

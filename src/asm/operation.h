@@ -41,6 +41,11 @@ struct pv_operand {
 unsigned pv_read_operands(const char *p, const char *end, int intel,
                           struct pv_operand operands[PV_OPERANDS_MAX]);
 
+/* What kind of system register, segment registers included, the (length) characters at (name) are.
+ */
+enum pv_system_register { PV_SYSTEM_NONE, PV_SYSTEM_OTHER, PV_SYSTEM_SS };
+enum pv_system_register pv_system_register(const char *name, size_t length);
+
 /* A literal number: decimal, octal, hexadecimal, binary, signed. 1 and (*value), or 0. */
 int pv_read_number(const char *p, const char *end, uint32_t *value);
 

@@ -361,6 +361,39 @@ static void test_a_mnemonic_may_be_an_argument(void **state)
     free(out);
 }
 
+static void test_a_register_may_be_an_argument(void **state)
+{
+    char *out;
+
+    (void)state;
+    out = annotate(".macro m seg\nmov %eax, %\\seg\npop %\\seg\n.endm\nm fs\nm ebx\n");
+    assert_non_null(out);
+    assert_non_null(strstr(out, "\n8086701:.byte 0x3e,0x3e,0x3e;mov %eax, %\\seg;8086702:"));
+    assert_non_null(strstr(out, "\n8086701:.byte 0x3e,0x3e,0x3e,0x3e;pop %\\seg;8086702:"));
+    assert_non_null(strstr(out, ".byte 8086702b-8086701b,0,0,0;.popsection\n.endm"));
+    free(out);
+    /* the default counts too, and what may be memory gets no override */
+    out = annotate(".macro m reg=%es\nmov (%ebp), \\reg\npush \\reg\n.endm\nm 4(%ebp)\n");
+    assert_non_null(out);
+    assert_non_null(strstr(out, "\n8086701:mov (%ebp), \\reg;.byte 0x8d,0x76,0x00;8086702:"));
+    assert_non_null(
+        strstr(out, "\n8086701:push \\reg;.byte 0x8d,0x74,0x26,0x00;8086702:.pushsection"));
+    free(out);
+    /* nothing may stand between a load of SS and the next instruction */
+    out = annotate(".macro m reg\nmov (%ebp), \\reg\nmov %eax, %\\reg\n.endm\nm ss\n");
+    assert_non_null(out);
+    assert_non_null(strstr(out, "\n8086701:mov (%ebp), \\reg;8086702:.pushsection"));
+    assert_non_null(strstr(out, "\n8086701:.byte 0x3e,0x3e,0x3e;mov %eax, %\\reg;8086702:"));
+    free(out);
+    out = annotate(".macro m a:req, s:vararg\nmov \\a, %\\s\n.endm\nm %eax, ss\nm variable, %es\n");
+    assert_non_null(out);
+    assert_non_null(strstr(out, "\n8086701:.byte 0x3e,0x3e,0x3e;mov \\a, %\\s;8086702:"));
+    free(out);
+    check(".macro m n\nmov %cr\\n, %eax\nmov %eax, %dr\\n\n.endm\n",
+          ".macro m n\n<p3mov %cr\\n, %eax>mov from cr\n<p2mov %eax, %dr\\n>mov to dr\n.endm\n");
+    check_same(".macro m reg\nmov %eax, %\\reg\npush %\\reg\nmov $5, %\\reg\n.endm\nm ebx\n");
+}
+
 static void test_other_code_sizes_are_left_alone(void **state)
 {
     (void)state;
@@ -711,6 +744,7 @@ int main(void)
         cmocka_unit_test(test_macro_arguments_as_operands),
         cmocka_unit_test(test_a_macro_may_have_a_mnemonic_for_a_name),
         cmocka_unit_test(test_a_mnemonic_may_be_an_argument),
+        cmocka_unit_test(test_a_register_may_be_an_argument),
         cmocka_unit_test(test_other_code_sizes_are_left_alone),
         cmocka_unit_test(test_intel_syntax),
         cmocka_unit_test(test_replacements_are_dormant),
