@@ -33,6 +33,10 @@
 #define ENV_RUNNING   "PREVIRT_AS_RUNNING" /* set for the assembler: it must not be us again */
 #define ENV_COMPILER  "COLLECT_GCC"        /* GCC's driver sets it to its own name */
 
+/* A stub is about 64 bytes, and Linux 6.1 has 1,400 of them; .bss costs no byte of the file. */
+#define STUB_ROOM     0x40000
+#define STUB_ROOM_MAX 0x4000000
+
 #define IA64_TRIPLE "ia64-"           /* what a compiler's name begins with */
 #define IA64_PREFIX "ia64-linux-gnu-" /* of the assembler, if nothing names another */
 
@@ -47,6 +51,7 @@ struct as_command {
     int bits;
     int information; /* --version, --help: nothing is assembled */
     int stats;
+    uint32_t stub_room;
     struct previrt_annotate_options annotate;
 };
 
@@ -60,6 +65,7 @@ static const char usage[] =
     "                       which NOPs may be used (default generic)\n"
     "  --static NAME        static mode: native or vcpu code in place of the operations, no table\n"
     "                       (these three are for IA32)\n"
+    "  --stub-room BYTES    room for stubs in the object that the rules name (IA-64; 262144)\n"
     "  --rules FILE         what to leave alone, instead of the built-in rules\n"
     "  --previrt-stats      print what was annotated\n"
     "  --previrt-help       this text\n\n"
@@ -82,6 +88,21 @@ static int choose(const char *option, const char *value, const char *const *name
     return CLI_USAGE;
 }
 
+static int room_for_stubs(const char *value, uint32_t *room)
+{
+    char *end;
+    unsigned long long bytes = strtoull(value, &end, 0);
+
+    if (end == value || *end || *value == '-' || bytes > STUB_ROOM_MAX ||
+        bytes % PREVIRT_IA64_BUNDLE_SIZE) {
+        cli_error("--stub-room: `%s' is not a multiple of %d up to %d", value,
+                  PREVIRT_IA64_BUNDLE_SIZE, STUB_ROOM_MAX);
+        return CLI_USAGE;
+    }
+    *room = (uint32_t)bytes;
+    return CLI_OK;
+}
+
 /* One of our own options at (*word). 1: it was, and (*status) is set; (*word) may have moved on. */
 static int own_option(struct as_command *command, char ***word, int *status)
 {
@@ -90,7 +111,7 @@ static int own_option(struct as_command *command, char ***word, int *status)
     static const char *const targets[] = {"none", "native", "vcpu", NULL};
     static const char *const isas[] = {"", "ia32", "ia64", NULL};
     const char *text = **word, *value;
-    static const char *const with_value[] = {"--static", "--rules", "--isa", NULL};
+    static const char *const with_value[] = {"--static", "--rules", "--isa", "--stub-room", NULL};
 
     *status = CLI_OK;
     if (strncmp(text, "--pad=", 6) == 0) {
@@ -119,8 +140,10 @@ static int own_option(struct as_command *command, char ***word, int *status)
             *status = choose("--static", value, targets, &command->annotate.target);
         } else if (i == 1) {
             command->rules_file = value;
-        } else {
+        } else if (i == 2) {
             *status = choose("--isa", *value ? value : "?", isas, &command->isa);
+        } else {
+            *status = room_for_stubs(value, &command->stub_room);
         }
         return 1;
     }
@@ -737,8 +760,10 @@ static int assemble_ia64(const struct as_command *command, const char *assembler
 {
     const char *output = command->output ? command->output : "a.out";
     const char *first = command->inputs.count ? command->inputs.word[0] : "-";
-    struct previrt_ia64_annotate_options options = {
-        .size = sizeof(options), .output = command->output, .source = first};
+    struct previrt_ia64_annotate_options options = {.size = sizeof(options),
+                                                    .stub_room = command->stub_room,
+                                                    .output = command->output,
+                                                    .source = first};
     struct previrt_ia64_annotate_report report = {.size = sizeof(report)};
     struct previrt_rules *rules;
     struct stat stat_of_output;
@@ -805,7 +830,8 @@ static int choose_isa(struct as_command *command, const struct words *arguments,
 
 int cmd_as(int argc, char **argv)
 {
-    struct as_command command = {.annotate = {.size = sizeof(command.annotate)}};
+    struct as_command command = {.annotate = {.size = sizeof(command.annotate)},
+                                 .stub_room = STUB_ROOM};
     struct words expanded = {0}, from_environment = {0};
     const char *more = getenv(ENV_OPTIONS);
     char *assembler = NULL, *prefix = NULL;

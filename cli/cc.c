@@ -25,7 +25,8 @@ static const char usage[] =
     "Runs COMPILER (gcc, clang; a launcher such as ccache may stand in front) so that it "
     "assembles\n"
     "with `previrt as'. Options: --isa, --pad=, --cpu=, --static, --rules,\n"
-    "--previrt-stats; see `previrt as --previrt-help'. Environment: PREVIRT_LIBEXEC, the directory "
+    "--stub-room, --previrt-stats; see `previrt as --previrt-help'. Environment: PREVIRT_LIBEXEC, "
+    "the directory "
     "that holds `as'.\n"
     "Exit status: the compiler's; 2 usage; 4 environment.\n";
 
@@ -145,7 +146,7 @@ int cmd_cc(int argc, char **argv)
 
     for (i = 1; i < argc && argv[i][0] == '-'; i++) {
         int with_value = !strcmp(argv[i], "--static") || !strcmp(argv[i], "--rules") ||
-                         !strcmp(argv[i], "--isa");
+                         !strcmp(argv[i], "--isa") || !strcmp(argv[i], "--stub-room");
 
         if (!strcmp(argv[i], "--help")) {
             fputs(usage, stdout);
@@ -154,7 +155,8 @@ int cmd_cc(int argc, char **argv)
         }
         if (!with_value && strncmp(argv[i], "--pad=", 6) && strncmp(argv[i], "--cpu=", 6) &&
             strncmp(argv[i], "--static=", 9) && strncmp(argv[i], "--rules=", 8) &&
-            strncmp(argv[i], "--isa=", 6) && strcmp(argv[i], "--previrt-stats")) {
+            strncmp(argv[i], "--isa=", 6) && strncmp(argv[i], "--stub-room=", 12) &&
+            strcmp(argv[i], "--previrt-stats")) {
             cli_error("`%s' is not an option of previrt as", argv[i]);
             free(options);
             return CLI_USAGE;

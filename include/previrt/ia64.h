@@ -315,7 +315,9 @@ enum previrt_ia64_target_flags {
      */
     PREVIRT_IA64_TARGET_STUB_RETURNS = 1 << 1,
     /* a bundle that cannot be moved is not refused: its sites get BREAK */
-    PREVIRT_IA64_TARGET_BREAK_UNSUITABLE = 1 << 2
+    PREVIRT_IA64_TARGET_BREAK_UNSUITABLE = 1 << 2,
+    /* or stay as they are, for a target that performs the original operation; they are listed */
+    PREVIRT_IA64_TARGET_KEEP_UNSUITABLE = 1 << 3
 };
 
 /* Generated code. */
@@ -430,7 +432,8 @@ PREVIRT_API int previrt_ia64_plan(const struct previrt_memory *memory,
                                   const struct previrt_ia64_target *target, void *buffer,
                                   size_t buffer_size, struct previrt_ia64_plan **plan);
 
-/* The refusal numbered (index): 1 and filled in, 0 after the last. */
+/* The refusal numbered (index): 1 and filled in, 0 after the last. With KEEP_UNSUITABLE the sites
+ * that were left are listed too. */
 PREVIRT_API int previrt_ia64_plan_refusal(const struct previrt_ia64_plan *plan, size_t index,
                                           struct previrt_ia64_refusal *refusal);
 
@@ -441,6 +444,7 @@ struct previrt_ia64_plan_summary {
     size_t broken;     /* sites replaced by break */
     size_t bundles;    /* that the commit writes */
     size_t refused;    /* sites */
+    size_t left;       /* sites that KEEP_UNSUITABLE left as they are */
     size_t stub_bytes; /* of the stub area that are used */
 };
 PREVIRT_API void previrt_ia64_plan_summary(const struct previrt_ia64_plan *plan,

@@ -80,7 +80,8 @@ struct previrt_rules;
 
 struct previrt_ia64_annotate_options {
     uint32_t size;      /* sizeof(struct previrt_ia64_annotate_options), set by the caller */
-    uint32_t reserved;  /* 0 */
+    uint32_t stub_room; /* bytes that an object gets for stubs where a rule says `room', a multiple
+                           of 16 */
     const char *output; /* path of the object file for the rules, or NULL */
     const char *source; /* path of the assembler's input for the rules, or NULL */
     const struct previrt_rules *rules; /* what to leave alone (annotate.h), NULL: nothing */
@@ -93,6 +94,7 @@ struct previrt_ia64_annotate_report {
     uint32_t excluded;    /* operations that a rule left alone */
     uint32_t runs;        /* of the table: one a section with sites */
     uint32_t table_bytes; /* of the new section */
+    uint32_t stub_room;   /* bytes of .bss that were added */
     uint64_t bundles;
     uint64_t undecodable; /* slots, in all executable sections */
     uint32_t by_op[PREVIRT_IA64_OP_LIMIT];

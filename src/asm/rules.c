@@ -85,8 +85,10 @@ static int set_action(struct pv_rule *rule, char *line, const char **error)
         rule->action = PV_RULE_EXCLUDE;
     else if (word && !strcmp(word, "dormant"))
         rule->action = PV_RULE_DORMANT;
+    else if (word && !strcmp(word, "room"))
+        rule->action = PV_RULE_ROOM;
     else
-        *error = "action is neither exclude nor dormant";
+        *error = "action is none of exclude, dormant, room";
     if (!*error && next_word(&line))
         *error = "text after the action";
     return *error ? PREVIRT_E_MALFORMED : PREVIRT_OK;
@@ -274,13 +276,21 @@ const struct pv_rule *pv_rules_match(const struct previrt_rules *rules,
     for (size_t i = 0; rules && i < rules->count; i++) {
         const struct pv_rule *rule = &rules->rules[i];
 
-        if (paths_hold(rule, query->output, query->source) &&
+        if (rule->action != PV_RULE_ROOM && paths_hold(rule, query->output, query->source) &&
             (!rule->section || list_matches(rule->section, query->section)) &&
             (!rule->symbol || list_matches(rule->symbol, query->symbol)) &&
             (!rule->code || (rule->code & query->bits)))
             return rule;
     }
     return NULL;
+}
+
+int pv_rules_give_room(const struct previrt_rules *rules, const char *output, const char *source)
+{
+    for (size_t i = 0; rules && i < rules->count; i++)
+        if (rules->rules[i].action == PV_RULE_ROOM && paths_hold(&rules->rules[i], output, source))
+            return 1;
+    return 0;
 }
 
 const struct pv_rule *pv_rules_at(const struct previrt_rules *rules, size_t index)
@@ -294,7 +304,8 @@ const struct pv_rule *pv_rules_match_file(const struct previrt_rules *rules, con
     for (size_t i = 0; rules && i < rules->count; i++) {
         const struct pv_rule *rule = &rules->rules[i];
 
-        if (!rule->section && !rule->symbol && !rule->code && paths_hold(rule, output, source))
+        if (rule->action != PV_RULE_ROOM && !rule->section && !rule->symbol && !rule->code &&
+            paths_hold(rule, output, source))
             return rule;
     }
     return NULL;

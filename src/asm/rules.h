@@ -9,7 +9,12 @@
 
 #include <previrt/annotate.h>
 
-enum pv_rule_action { PV_RULE_NONE, PV_RULE_EXCLUDE, PV_RULE_DORMANT };
+enum pv_rule_action {
+    PV_RULE_NONE,
+    PV_RULE_EXCLUDE,
+    PV_RULE_DORMANT,
+    PV_RULE_ROOM /* says nothing of sites: the object gets room for stubs */
+};
 
 /* Where a site is. A string may be NULL and (bits) 0: not known, so that no pattern of that kind
  * holds. */
@@ -32,6 +37,9 @@ struct pv_rule {
 /* The first rule that holds, NULL if none does. Valid as long as (rules). */
 const struct pv_rule *pv_rules_match(const struct previrt_rules *rules,
                                      const struct pv_rule_query *query);
+
+/* Whether a rule gives the object room for stubs (its paths alone decide). */
+int pv_rules_give_room(const struct previrt_rules *rules, const char *output, const char *source);
 
 /* Rule number (index), NULL behind the last. */
 const struct pv_rule *pv_rules_at(const struct previrt_rules *rules, size_t index);

@@ -17,12 +17,14 @@
 #include <unistd.h>
 
 #include <previrt/image.h>
+#include <previrt/rewrite_elf.h>
 
 #include "asm/rules.h"
 #include "image/elf.h"
 #include "table/table.h"
 
-#define SLOT_BITS 0xf /* of the address of a slot: what a tag label adds to its bundle's */
+#define BUNDLE_ALIGN PREVIRT_IA64_BUNDLE_SIZE
+#define SLOT_BITS    0xf /* of the address of a slot: what a tag label adds to its bundle's */
 
 static const char relocs_name[] = ".rela" PREVIRT_TABLE_SECTION;
 
@@ -338,65 +340,130 @@ static size_t align_up(size_t value, size_t alignment)
     return (value + alignment - 1) & ~(alignment - 1);
 }
 
-/* The object with the table: what there was, the table, its relocations, names, headers. */
-static int assemble(const struct annotation *a, const struct pv_table_writer *table,
-                    const uint8_t *relocs, size_t relocs_size, uint8_t **out, size_t *out_size)
+/* A section that is added, or that takes the place of one that there was. */
+struct addition {
+    struct pv_section section; /* offset: filled in by assemble() */
+    const char *name;          /* NULL: keeps the one that it has */
+    uint32_t replaces;         /* index, 0: it is new */
+    const void *data;          /* of what there was before, then (more) */
+    size_t size;
+    const void *more;
+    size_t more_size;
+};
+
+enum { TABLE, TABLE_RELOCS, ROOM, SYMBOLS, STRINGS, ADDITIONS };
+
+/* The object with the additions: what there was, their contents, section names, headers. */
+static int assemble(const struct annotation *a, struct addition *additions, size_t count,
+                    uint8_t **out, size_t *out_size)
 {
     const struct pv_elf *elf = &a->elf;
-    const size_t table_at = align_up(elf->size, PV_NOTE_ALIGN);
-    const size_t relocs_at = align_up(table_at + table->size, sizeof(uint64_t));
-    const size_t names_at = relocs_at + relocs_size;
-    const size_t names_size = elf->names_size + sizeof(PREVIRT_TABLE_SECTION) + sizeof(relocs_name);
-    const size_t headers_at = align_up(names_at + names_size, sizeof(uint64_t));
-    const size_t size = headers_at + (elf->shnum + 2) * elf->shentsize;
-    struct pv_section names, section = {.type = SHT_NOTE,
-                                        .flags = SHF_ALLOC,
-                                        .align = PV_NOTE_ALIGN,
-                                        .name = (uint32_t)elf->names_size,
-                                        .offset = table_at,
-                                        .size = table->size};
-    struct pv_section section_relocs = {
-        .type = SHT_RELA,
-        .flags = SHF_INFO_LINK,
-        .align = sizeof(uint64_t),
-        .entsize = pv_elf_reloc_size(elf, SHT_RELA),
-        .name = (uint32_t)(elf->names_size + sizeof(PREVIRT_TABLE_SECTION)),
-        .offset = relocs_at,
-        .size = relocs_size,
-        .link = a->symbol_table,
-        .info = elf->shnum};
-    uint8_t *file = calloc(1, size), *headers;
+    size_t end = elf->size, names_size = elf->names_size, names_at, headers_at, size;
+    uint32_t sections = elf->shnum;
+    struct pv_section names;
+    uint8_t *file, *headers;
 
+    for (size_t i = 0; i < count; i++) {
+        struct addition *addition = &additions[i];
+
+        if (addition->section.type != SHT_NOBITS) {
+            addition->section.size = addition->size + addition->more_size;
+            end = align_up(end, (size_t)addition->section.align);
+        }
+        addition->section.offset = end;
+        end += addition->size + addition->more_size;
+        if (addition->name) {
+            addition->section.name = (uint32_t)names_size;
+            names_size += strlen(addition->name) + 1;
+        }
+        sections += !addition->replaces;
+    }
+    names_at = end;
+    headers_at = align_up(names_at + names_size, sizeof(uint64_t));
+    size = headers_at + sections * elf->shentsize;
+    file = calloc(1, size);
     if (!file)
         return PREVIRT_E_MEMORY;
     headers = file + headers_at;
     memcpy(file, elf->data, elf->size);
-    memcpy(file + table_at, table->out, table->size);
-    memcpy(file + relocs_at, relocs, relocs_size);
     memcpy(file + names_at, elf->names, elf->names_size);
-    memcpy(file + names_at + section.name, PREVIRT_TABLE_SECTION, sizeof(PREVIRT_TABLE_SECTION));
-    memcpy(file + names_at + section_relocs.name, relocs_name, sizeof(relocs_name));
     memcpy(headers, elf->data + elf->shoff, elf->shnum * elf->shentsize);
     pv_elf_section(elf, elf->shstrndx, &names);
     names.offset = names_at;
     names.size = names_size;
     pv_elf_put_section(elf, headers + elf->shstrndx * elf->shentsize, &names);
-    pv_elf_put_section(elf, headers + elf->shnum * elf->shentsize, &section);
-    pv_elf_put_section(elf, headers + (elf->shnum + 1) * elf->shentsize, &section_relocs);
+    sections = elf->shnum;
+    for (size_t i = 0; i < count; i++) {
+        const struct addition *addition = &additions[i];
+        uint32_t index = addition->replaces ? addition->replaces : sections++;
+
+        if (addition->size)
+            memcpy(file + addition->section.offset, addition->data, addition->size);
+        if (addition->more_size)
+            memcpy(file + addition->section.offset + addition->size, addition->more,
+                   addition->more_size);
+        if (addition->name)
+            strcpy((char *)file + names_at + addition->section.name, addition->name);
+        pv_elf_put_section(elf, headers + index * elf->shentsize, &addition->section);
+    }
     pv_put64(file + offsetof(Elf64_Ehdr, e_shoff), headers_at);
-    pv_put16(file + offsetof(Elf64_Ehdr, e_shnum), elf->shnum + 2);
+    pv_put16(file + offsetof(Elf64_Ehdr, e_shnum), sections);
     *out = file;
     *out_size = size;
+    return PREVIRT_OK;
+}
+
+/* Room for stubs, as a piece of .bss with a symbol of its own behind all others. */
+static int add_room(const struct annotation *a, uint32_t section, Elf64_Sym *symbol,
+                    struct addition *additions)
+{
+    static const char name[] = PREVIRT_IA64_STUB_SYMBOL;
+    struct addition *symbols = &additions[SYMBOLS], *strings = &additions[STRINGS];
+
+    if (!a->symbol_table)
+        return PREVIRT_E_STATE;
+    additions[ROOM] = (struct addition){.name = ".bss",
+                                        .section = {.type = SHT_NOBITS,
+                                                    .flags = SHF_ALLOC | SHF_WRITE,
+                                                    .align = BUNDLE_ALIGN,
+                                                    .size = a->report->stub_room}};
+    *symbols = (struct addition){.replaces = a->symbol_table};
+    pv_elf_section(&a->elf, a->symbol_table, &symbols->section);
+    symbols->data = pv_elf_data(&a->elf, &symbols->section);
+    symbols->size = (size_t)symbols->section.size;
+    *strings = (struct addition){.replaces = symbols->section.link};
+    if (!strings->replaces || strings->replaces >= a->elf.shnum)
+        return PREVIRT_E_MALFORMED;
+    pv_elf_section(&a->elf, strings->replaces, &strings->section);
+    strings->data = pv_elf_data(&a->elf, &strings->section);
+    strings->size = (size_t)strings->section.size;
+    if (!strings->data || strings->section.type != SHT_STRTAB || !strings->section.align ||
+        strings->replaces == a->elf.shstrndx)
+        return PREVIRT_E_MALFORMED;
+    *symbol = (Elf64_Sym){.st_name = (Elf64_Word)strings->size,
+                          .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
+                          .st_other = STV_HIDDEN,
+                          .st_shndx = (Elf64_Half)section,
+                          .st_size = a->report->stub_room};
+    symbols->section.align = sizeof(uint64_t);
+    symbols->more = symbol;
+    symbols->more_size = sizeof(*symbol);
+    strings->section.align = 1;
+    strings->more = name;
+    strings->more_size = sizeof(name);
     return PREVIRT_OK;
 }
 
 static int add_table(struct annotation *a, uint8_t **out, size_t *out_size)
 {
     const size_t bound = previrt_table_bound(a->entry_count);
+    uint8_t *table = malloc(bound), *relocs = malloc((a->entry_count + 1) * sizeof(Elf64_Rela));
+    const size_t first = a->entry_count ? TABLE : ROOM; /* without sites there is no table */
+    struct addition additions[ADDITIONS];
     struct pv_table_writer writer;
-    uint8_t *table = malloc(bound), *relocs = malloc(a->entry_count * sizeof(Elf64_Rela));
-    size_t runs;
+    size_t runs, count = ROOM;
     int status = PREVIRT_E_MEMORY;
+    Elf64_Sym symbol;
 
     if (table && relocs) {
         pv_table_writer_init(&writer, table, bound);
@@ -405,8 +472,27 @@ static int add_table(struct annotation *a, uint8_t **out, size_t *out_size)
     if (status >= 0) {
         a->report->runs = (uint32_t)runs;
         a->report->table_bytes = (uint32_t)writer.size;
-        status = assemble(a, &writer, relocs, runs * sizeof(Elf64_Rela), out, out_size);
+        additions[TABLE] = (struct addition){
+            .name = PREVIRT_TABLE_SECTION,
+            .section = {.type = SHT_NOTE, .flags = SHF_ALLOC, .align = PV_NOTE_ALIGN},
+            .data = table,
+            .size = writer.size};
+        additions[TABLE_RELOCS] = (struct addition){.name = relocs_name,
+                                                    .section = {.type = SHT_RELA,
+                                                                .flags = SHF_INFO_LINK,
+                                                                .align = sizeof(uint64_t),
+                                                                .entsize = sizeof(Elf64_Rela),
+                                                                .link = a->symbol_table,
+                                                                .info = a->elf.shnum},
+                                                    .data = relocs,
+                                                    .size = runs * sizeof(Elf64_Rela)};
     }
+    if (status >= 0 && a->report->stub_room) {
+        status = add_room(a, a->elf.shnum + ROOM - (uint32_t)first, &symbol, additions);
+        count = ADDITIONS;
+    }
+    if (status >= 0)
+        status = assemble(a, additions + first, count - first, out, out_size);
     free(table);
     free(relocs);
     return status;
@@ -418,7 +504,7 @@ static int check_object(const struct pv_elf *elf)
 {
     if (!elf->is64 || elf->machine != EM_IA_64)
         return PREVIRT_E_ARCH;
-    if (elf->type != ET_REL || !elf->names || elf->shnum >= SHN_LORESERVE - 2)
+    if (elf->type != ET_REL || !elf->names || elf->shnum >= SHN_LORESERVE - ADDITIONS)
         return PREVIRT_E_STATE;
     for (uint32_t i = 1; i < elf->shnum; i++) {
         struct pv_section section;
@@ -455,7 +541,9 @@ int previrt_ia64_annotate_object_mem(const void *data, size_t size,
         status = find_pins(&a);
     if (status >= 0)
         status = find_sites(&a);
-    if (status >= 0 && a.entry_count)
+    if (status >= 0 && pv_rules_give_room(a.options->rules, a.options->output, a.options->source))
+        ours.stub_room = a.options->stub_room;
+    if (status >= 0 && (a.entry_count || ours.stub_room))
         status = add_table(&a, &file, out_size);
     free(a.pins);
     free(a.entries);

@@ -466,8 +466,17 @@ static void refuse(struct previrt_ia64_plan *plan, size_t site, unsigned reason,
         [PREVIRT_IA64_REASON_STUBS] = PREVIRT_E_STUBS,
     };
 
-    plan->refusals[plan->summary.refused++] = (struct previrt_ia64_refusal){
+    plan->refusals[plan->summary.refused + plan->summary.left] = (struct previrt_ia64_refusal){
         site, status != PREVIRT_OK ? status : usual[reason], (uint8_t)reason};
+    plan->summary.refused++;
+}
+
+/* Whether the plan may go on without moving a bundle, for (reason). */
+static int may_stay(unsigned reason)
+{
+    return reason == PREVIRT_IA64_REASON_PINNED || reason == PREVIRT_IA64_REASON_STAYS ||
+           reason == PREVIRT_IA64_REASON_CALL || reason == PREVIRT_IA64_REASON_REACH ||
+           reason == PREVIRT_IA64_REASON_UNDECODABLE;
 }
 
 /* Plans the sites [first, end), which are in one bundle. */
@@ -529,9 +538,15 @@ static void plan_bundle(struct previrt_ia64_plan *plan, const struct previrt_sit
         }
     }
     if (reason) {
-        for (size_t i = first; i < end; i++)
-            if (job.replaced >> sites[i].slot & 1)
-                refuse(plan, i, reason, reason == PREVIRT_IA64_REASON_TARGET ? job.status : 0);
+        int stays = plan->target.flags & PREVIRT_IA64_TARGET_KEEP_UNSUITABLE && may_stay(reason);
+
+        for (size_t i = first; i < end; i++) {
+            if (!(job.replaced >> sites[i].slot & 1))
+                continue;
+            refuse(plan, i, reason, reason == PREVIRT_IA64_REASON_TARGET ? job.status : 0);
+            plan->summary.refused -= (size_t)stays;
+            plan->summary.left += (size_t)stays;
+        }
         return;
     }
     if (breaks) {
@@ -591,7 +606,7 @@ int previrt_ia64_plan(const struct previrt_memory *memory, const struct previrt_
 int previrt_ia64_plan_refusal(const struct previrt_ia64_plan *plan, size_t index,
                               struct previrt_ia64_refusal *refusal)
 {
-    if (!plan || !refusal || index >= plan->summary.refused)
+    if (!plan || !refusal || index >= plan->summary.refused + plan->summary.left)
         return 0;
     *refusal = plan->refusals[index];
     return 1;

@@ -152,4 +152,58 @@ offset=$(${prefix}readelf -SW image | sed -n 's/^ *\[ *[0-9]*\] \.text  *PROGBIT
 printf '\377' | dd of=damaged bs=1 seek=$((0x$offset + 6)) conv=notrunc 2>/dev/null
 check "changed text" sh -c '"$1" audit damaged; [ $? = 1 ] || exit 1; "$1" table verify damaged; [ $? = 1 ]' - "$previrt"
 
+# ---- rewriting offline ----
+mkdir init
+printf '\t.bss\nzeros: .skip 100\n\t.text\n\t.align 16\n\t.global first#\nfirst: rsm 0x4000\n\t;;\n' >first.s
+check "room for stubs" "$previrt" as --isa ia64 --stub-room 0x8000 first.s -o init/main.o
+check "room for stubs: a symbol" sh -c '${0}readelf -sW init/main.o | grep -q "32768 OBJECT  GLOBAL HIDDEN .* __previrt_stubs"' $prefix
+check "no room in other objects" sh -c '! ${0}readelf -sW sites.o | grep -q __previrt_stubs' $prefix
+cat >kernel.lds <<'EOF'
+PHDRS { text PT_LOAD; data PT_LOAD; note PT_NOTE; }
+OFFSET = 0xa0000000fc000000;
+SECTIONS {
+    . = 0xa000000100000000;
+    .text : AT(ADDR(.text) - OFFSET) { *(.text .text.*) } :text
+    .init.text : AT(ADDR(.init.text) - OFFSET) { *(.init.text) }
+    __ex_table : AT(ADDR(__ex_table) - OFFSET) { *(__ex_table) }
+    .data..patch.vtop : AT(ADDR(.data..patch.vtop) - OFFSET) { *(.data..patch.vtop) }
+    .rodata : AT(ADDR(.rodata) - OFFSET) { *(.rodata) }
+    .notes : AT(ADDR(.notes) - OFFSET) { *(.note.*) } :text :note
+    .page : AT(ADDR(.page) - OFFSET) ALIGN(0x1000) { *(.page) } :data
+    .bss : AT(ADDR(.bss) - OFFSET) { *(.bss .bss.*) . += 0x100; } :data
+    /DISCARD/ : { *(.exit.text) *(.IA_64.*) }
+}
+EOF
+gate "$previrt" as --isa ia64
+${prefix}ld --no-warn-rwx-segments -T kernel.lds -e start init/main.o sites.o page.o -o kernel || failures=$((failures + 1))
+check "a kernel" "$previrt" audit kernel
+check "rewriting" "$previrt" rewrite --target native --json kernel -o rewritten
+"$previrt" rewrite --target native kernel -o rewritten >stats 2>left
+check "rewriting: what is left is what is pinned" is "$(grep -c 'left as it is: something names an address' left)" 2
+check "rewriting: the rest is stubbed, the gate page too" grep -Eq '^all +25 +0 +0 +2 +0$' stats
+check "rewriting: the stubs are in the room" grep -q 'room for 32768 bytes: reserved by the image' stats
+"$previrt" scan --sites rewritten | sed -n 's/^rewritten: \(.*\) 0x.*/\1/p' | sort | uniq -c >where
+check "no operation outside generated code, but for what is pinned and the user half of the gate page" is \
+    "$(grep -v 'previrt.stubs' where | awk '{ n += $1 } END { print n }')" 3
+loaded() { # the stretches of memory that a file loads or clears
+    last=
+    ${prefix}readelf -lW "$1" | awk '$1 == "LOAD" { print $4, $6 }' | while read -r at size; do
+        [ $((at)) = "$last" ] || echo "from $at"
+        last=$((at + size))
+        echo "to $last"
+    done | awk '/^from/ { if (end) print end; print } { end = $0 } END { print end }'
+}
+loaded kernel >one
+loaded rewritten >two
+check "the same memory is loaded" sh -c 'cat one two; [ "$(wc -l <one)" -ge 2 ] && cmp one two'
+check "objcopy and readelf take it" sh -c '"$0"objcopy rewritten copied && "$0"readelf -aW copied >/dev/null 2>errors && ! [ -s errors ]' $prefix
+check "twice is refused" sh -c '"$1" rewrite --target native rewritten -o again; [ $? = 4 ] && ! [ -e again ]' - "$previrt"
+check "--strict" sh -c '"$1" rewrite --target native --strict kernel -o again; [ $? = 1 ] && ! [ -e again ]' - "$previrt"
+check "too little room" sh -c '"$1" rewrite --target native --stub-size 64 kernel -o again 2>why; [ $? = 1 ] && grep -q "the stub area is full" why' - "$previrt"
+check "break" sh -c '"$1" rewrite --target break --break-number 0x1234 kernel -o broken >out && grep -Eq "^all +0 +27 +0 +0 +0$" out' - "$previrt"
+check "break: nothing is left" is "$("$previrt" scan broken | sed -n '1s/.*: \([0-9]*\) sensitive.*/\1/p')" 1
+check "vcpu" "$previrt" rewrite --target vcpu --vcpu-address 0xe000000000000000 kernel -o virtual
+check "behind the image" sh -c '"$1" rewrite --target native gated -o behind >out 2>&1 && grep -q "not reserved by the image" out' - "$previrt"
+check "where it overlaps" sh -c '"$1" rewrite --target native --stub-address 0xa000000100000000 kernel -o again; [ $? = 2 ]' - "$previrt"
+
 [ $failures -eq 0 ] || { echo "$failures checks failed"; exit 1; }

@@ -153,7 +153,7 @@ static void test_rules_say_where_they_are_wrong(void **state)
     check_rules_fail("rule a\n output x\n reason r\n", 4, "no action");
     check_rules_fail("rule a\n output x\n action exclude\n\nrule b\n", 5, "no reason");
     check_rules_fail("rule a\n action exclude\n reason r\n", 4, "everywhere");
-    check_rules_fail("rule a\n action remove\n", 2, "neither");
+    check_rules_fail("rule a\n action remove\n", 2, "action is none of exclude, dormant, room");
     check_rules_fail("rule a\n action exclude\n action exclude\n", 3, "second");
     check_rules_fail("rule a\n action exclude x\n", 2, "after the action");
     check_rules_fail("rule a\n code 8\n", 2, "16, 32 or 64");
@@ -207,6 +207,23 @@ static void test_the_built_in_rules_are_good(void **state)
     previrt_rules_free(NULL);
 }
 
+static void test_a_rule_about_room_says_nothing_of_sites(void **state)
+{
+    struct pv_rule_query query = {.output = "build/init/main.o", .section = ".text", .bits = 64};
+    struct previrt_rules *rules;
+
+    (void)state;
+    assert_int_equal(previrt_rules_default_for(PREVIRT_ARCH_IA64, &rules), PREVIRT_OK);
+    assert_true(pv_rules_give_room(rules, query.output, NULL));
+    assert_false(pv_rules_give_room(rules, "build/init/version.o", NULL));
+    assert_null(pv_rules_match(rules, &query));
+    assert_null(pv_rules_match_file(rules, query.output, NULL));
+    query.symbol = "__kernel_sigtramp";
+    assert_string_equal(pv_rules_match(rules, &query)->name, "signal-trampoline");
+    previrt_rules_free(rules);
+    assert_int_equal(previrt_rules_default_for(0, &rules), PREVIRT_E_ARCH);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +234,7 @@ int main(void)
         cmocka_unit_test(test_rules_say_where_they_are_wrong),
         cmocka_unit_test(test_rules_match),
         cmocka_unit_test(test_the_built_in_rules_are_good),
+        cmocka_unit_test(test_a_rule_about_room_says_nothing_of_sites),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
