@@ -209,13 +209,25 @@ check "all of them alike" sh -c 'for i in o*.o; do objdump -d $i | tail -n +4 | 
 check "all of them annotated" sh -c 'for i in o*.o; do readelf -SW $i | grep -q previrt || exit 1; done'
 cat >cxx.cc <<'END'
 template <class T> T f(T x) { __asm__ volatile("cli"); return x; }
-int a(int x) { return f(x); }
+struct S { virtual int m(int x) { __asm__ volatile("hlt"); return x; } };
+int a(int x) { S s; __asm__ volatile("sti"); return f(x) + f((char)x) + s.m(x); }
+extern "C" void *_ZTVN10__cxxabiv117__class_type_infoE[3];
+__attribute__((weak)) void *_ZTVN10__cxxabiv117__class_type_infoE[3];
 END
 if command -v g++ >/dev/null && "$previrt" cc g++ -m32 -c cxx.cc -o cxx.o 2>/dev/null; then
     check "COMDAT: the table is in the group" sh -c 'readelf -gW cxx.o | grep -q "note.previrt"'
     sed 's/int a/int b/' cxx.cc >cxx2.cc
     "$previrt" cc g++ -m32 -c cxx2.cc -o cxx2.o
     check "COMDAT: links twice" ld -m elf_i386 -r cxx.o cxx2.o -o cxx3.o
+    # what the linker keeps once is recorded once: two sti, one hlt, one cli for each of two types, and no stray record
+    for linker in ld.bfd ld.gold ld.lld; do
+        command -v $linker >/dev/null || { skip "COMDAT with $linker: not installed"; continue; }
+        check "COMDAT: a program, $linker" $linker -m elf_i386 -e _Z1ai -o cxx.elf cxx.o cxx2.o
+        check "COMDAT: its audit" "$previrt" audit cxx.elf
+        check "COMDAT: its sites" sh -c '"$1" table dump "$2" | grep -cw cli | grep -qx 2 &&
+            "$1" table dump "$2" | grep -cw hlt | grep -qx 1 && "$1" table dump "$2" | grep -cw sti | grep -qx 2' \
+            sh "$previrt" cxx.elf
+    done
 else
     skip "COMDAT groups of C++: no g++"
 fi
