@@ -28,9 +28,9 @@
 
 #define LOW_BASE   PV_XEN_LOW_BASE
 #define LOW_VCPU   LOW_BASE
-#define LOW_STUBS  (LOW_BASE + 0x2000)
+#define LOW_STUBS  PV_XEN_LOW_STUBS
 #define STUBS_SIZE 0x60000u
-#define LOW_SIZE   (0x2000 + STUBS_SIZE)
+#define LOW_SIZE   (LOW_STUBS - LOW_BASE + STUBS_SIZE)
 
 #define GUEST_RAM_MAX (256ul << 20)
 #define SITES_MAX     16384
@@ -52,6 +52,7 @@ extern const struct pv_xen_guest pv_guest_segment;
 #define hypercall5(nr, a, b, c, d, e)                                                              \
     ({                                                                                             \
         long ret_, a_ = (long)(a), b_ = (long)(b), c_ = (long)(c);                                 \
+        vmm.count.hypercalls++;                                                                    \
         register long d_ __asm__("r10") = (long)(d);                                               \
         register long e_ __asm__("r8") = (long)(e);                                                \
         __asm__ volatile("call *%[f]"                                                              \
@@ -146,6 +147,8 @@ static void drain(void)
         long r;
 
         queued = 0;
+        vmm.count.map_calls++;
+        vmm.count.map_changes += n;
         r = hypercall5(__HYPERVISOR_mmu_update, queue, n, &done, DOMID_SELF, 0);
         if (r) {
             pv_printf(&vmm, "previrt: mmu_update %u of %u: ptr %#lx val %#lx\n", done, n,
@@ -187,6 +190,7 @@ static uint32_t table_alloc(void)
     else
         panic("out of page-table pages", pool_end), pfn = 0;
     mmuext(MMUEXT_CLEAR_PAGE, p2m[pfn]);
+    vmm.count.tables++;
     return pfn;
 }
 
@@ -317,6 +321,7 @@ static void x_activate(void *context, unsigned space)
     drain();
     if (current_space == (int)space && !need_flush)
         return;
+    vmm.count.roots++;
     op[0].cmd = MMUEXT_NEW_BASEPTR;
     op[0].arg1.mfn = p2m[s->l4_kernel];
     op[1].cmd = MMUEXT_NEW_USER_BASEPTR;
@@ -336,6 +341,7 @@ static void x_set_descriptor(void *context, unsigned index, uint64_t descriptor)
     long r = hypercall3(__HYPERVISOR_update_descriptor, machine, descriptor, 0);
 
     (void)context;
+    vmm.count.descriptors++;
     if (r)
         pv_printf(&vmm, "previrt: Xen refused descriptor %u = %#llx: %ld\n", index,
                   (unsigned long long)descriptor, r);
@@ -350,6 +356,7 @@ static void x_set_ts(void *context, int on)
 static void x_console(void *context, const char *text, size_t length)
 {
     (void)context;
+    vmm.count.console_calls++;
     console_write(text, length);
 }
 
@@ -384,6 +391,7 @@ static void x_set_deadline(void *context, uint64_t when)
     if (when == deadline_set)
         return;
     deadline_set = when;
+    vmm.count.timers++;
     hypercall3(__HYPERVISOR_set_timer_op, when == PREVIRT_NEVER ? 0 : when, 0, 0);
 }
 
@@ -393,7 +401,7 @@ static void poll_console(void)
     long n = hypercall3(__HYPERVISOR_console_io, CONSOLEIO_read, sizeof b, b);
 
     if (n > 0)
-        previrt_uart_receive(&vmm.pc.com1, b, n);
+        pv_console_input(&vmm, b, n);
 }
 
 void pv_xen_events(void)
@@ -494,6 +502,7 @@ void pv_xen_operation(unsigned index)
     struct pv_op_site site;
 
     vmm.count.exits++;
+    vmm.count.operations++;
     vmm.cpu.user = 0;
     if (index >= site_count) {
         pv_die(&vmm, "operation number %u does not exist", index);
@@ -567,6 +576,7 @@ void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
         pv_xen_events();
         return;
     }
+    vmm.count.traps++;
     if (vector == FAILSAFE_VECTOR) {
         pv_die(&vmm, "failsafe callback: a segment selector of the guest is bad");
         return;
@@ -815,8 +825,12 @@ static void build_memory(void)
     for (unsigned long at = 0; at < LOW_SIZE; at += 4096) {
         gva_t va = LOW_BASE + at;
         uint32_t t = table_for(0, va);
-        uint64_t e = (uint64_t)p2m[va_pfn(low_pages + at)] << 12 | X_P | X_US | X_A;
+        const void *page =
+            va == PREVIRT_COUNTERS_GUEST(LOW_BASE) ? (void *)&vmm.count : low_pages + at;
+        uint64_t e = (uint64_t)p2m[va_pfn(page)] << 12 | X_P | X_US | X_A;
 
+        if (page == &vmm.count)
+            e |= X_NX;
         table_set(t, va >> 12 & 511, va == LOW_VCPU ? e | X_RW | X_D | X_NX : e);
     }
     drain();
@@ -913,6 +927,7 @@ void pv_xen_main(start_info_t *si)
     vmm.untranslated = 1;
     for (gva_t va = 0; va < (64u << 20) && va < vmm.ram_size; va += PV_NODE_SPAN)
         pv_shadow_fault(&vmm, va, PFE_W);
+    pv_printf(&vmm, "previrt: counters at machine address %#lx\n", p2m[va_pfn(&vmm.count)] << 12);
     pv_printf(&vmm, "previrt: starting the guest at %#x, %llu MiB\n", (unsigned)vmm.cpu.eip,
               (unsigned long long)vmm.ram_size >> 20);
     pv_time(&vmm);

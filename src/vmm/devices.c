@@ -16,18 +16,14 @@ static void host_reset(void *context, enum previrt_reset_source source)
     struct pv_vmm *vmm = context;
 
     (void)source;
-    previrt_bus_flush(&vmm->pc.bus);
-    vmm->dead = 1;
-    vmm->backend.power(vmm->backend.context, 0);
+    pv_end(vmm, 0);
 }
 
 static void host_exit(void *context, uint32_t code)
 {
     struct pv_vmm *vmm = context;
 
-    previrt_bus_flush(&vmm->pc.bus);
-    vmm->dead = 1;
-    vmm->backend.power(vmm->backend.context, code ? (int)(code << 1 | 1) : 0);
+    pv_end(vmm, code ? (int)(code << 1 | 1) : 0);
 }
 
 static void uart_output(void *context, const uint8_t *data, size_t length)
@@ -35,6 +31,67 @@ static void uart_output(void *context, const uint8_t *data, size_t length)
     struct pv_vmm *vmm = context;
 
     vmm->backend.console(vmm->backend.context, (const char *)data, length);
+}
+
+/* ---- requests for the counters: previrt/counters.h ---- */
+
+static void counters_request(struct pv_vmm *vmm, uint32_t value)
+{
+    if (value == PREVIRT_COUNTERS_MARK) {
+        vmm->mark = vmm->count;
+    } else if (value == PREVIRT_COUNTERS_ALL || value == PREVIRT_COUNTERS_SINCE) {
+        previrt_bus_flush(&vmm->pc.bus);
+        pv_dump_counters(vmm, value == PREVIRT_COUNTERS_SINCE);
+    }
+}
+
+void pv_console_input(struct pv_vmm *vmm, const uint8_t *data, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (vmm->console_escape) {
+            vmm->console_escape = 0;
+            counters_request(vmm, data[i]);
+            if (data[i] != PREVIRT_COUNTERS_KEY)
+                continue;
+        } else if (data[i] == PREVIRT_COUNTERS_KEY) {
+            vmm->console_escape = 1;
+            continue;
+        }
+        previrt_uart_receive(&vmm->pc.com1, data + i, 1);
+    }
+}
+
+static void counters_write(void *context, uint32_t offset, unsigned width, uint32_t value)
+{
+    (void)offset;
+    (void)width;
+    counters_request(context, value);
+}
+
+static void counters_init(struct pv_vmm *vmm)
+{
+    static const struct previrt_device_ops ops = {.name = "counters"};
+    static const struct previrt_range_ops range_ops = {.write = counters_write};
+    struct previrt_counters *c = &vmm->count;
+
+    __builtin_memcpy(c->magic, PREVIRT_COUNTERS_MAGIC, sizeof c->magic);
+    c->version = PREVIRT_COUNTERS_VERSION;
+    c->size = sizeof *c;
+    c->named_offset = offsetof(struct previrt_counters, exits);
+    c->named_count =
+        (offsetof(struct previrt_counters, vector) - c->named_offset) / sizeof c->exits;
+    c->vector_offset = offsetof(struct previrt_counters, vector);
+    c->vector_count = PREVIRT_COUNTERS_VECTORS;
+    c->op_offset = offsetof(struct previrt_counters, op);
+    c->op_count = PREVIRT_IA32_OP_LIMIT;
+    vmm->counters_device.ops = &ops;
+    vmm->counters_range = (struct previrt_range){.base = PREVIRT_COUNTERS_PORT,
+                                                 .length = 1,
+                                                 .ops = &range_ops,
+                                                 .context = vmm,
+                                                 .space = PREVIRT_SPACE_PORT,
+                                                 .widths = PREVIRT_WIDTH_8};
+    previrt_bus_attach(&vmm->pc.bus, &vmm->counters_device, &vmm->counters_range, 1);
 }
 
 void pv_devices_init(struct pv_vmm *vmm)
@@ -48,6 +105,7 @@ void pv_devices_init(struct pv_vmm *vmm)
     config.com1.context = vmm;
     config.com1.flush_delay = CONSOLE_DELAY;
     previrt_pc_init(&vmm->pc, &config);
+    counters_init(vmm);
 }
 
 void pv_time(struct pv_vmm *vmm)

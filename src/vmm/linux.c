@@ -49,6 +49,24 @@ static uint8_t *e820(uint8_t *p, uint64_t base, uint64_t end, uint32_t type)
     return p + 20;
 }
 
+/* A word of a command line, as a whole. */
+static int has_word(const char *line, const char *word)
+{
+    while (*line) {
+        size_t n = 0;
+
+        while (word[n] && line[n] == word[n])
+            n++;
+        if (!word[n] && (!line[n] || line[n] == ' '))
+            return 1;
+        while (*line && *line != ' ')
+            line++;
+        while (*line == ' ')
+            line++;
+    }
+    return 0;
+}
+
 int pv_load_linux(struct pv_vmm *vmm, const void *image, size_t size, const void *initrd,
                   size_t initrd_size, const char *command_line)
 {
@@ -95,6 +113,7 @@ int pv_load_linux(struct pv_vmm *vmm, const void *image, size_t size, const void
     for (n = 0; command_line[n] && n < 1900; n++)
         p[n] = command_line[n];
     __builtin_memcpy(p + n, reserve, sizeof reserve);
+    vmm->counters_at_end = has_word((const char *)p, "previrt.counters=end");
     put(bp + BP_HDR_BOOT_FLAG, 0xaa55, 2);
     put(bp + BP_HDR_MAGIC, 0x53726448, 4); /* "HdrS" */
     put(bp + BP_HDR_VERSION, 0x20f, 2);

@@ -126,31 +126,43 @@ void pv_die(struct pv_vmm *vmm, const char *format, ...)
             break;
         pv_printf(vmm, "%s%08x%s", i % 8 ? " " : "previrt: stack ", word, i % 8 == 7 ? "\n" : "");
     }
-    pv_dump_counters(vmm);
+    pv_dump_counters(vmm, 0);
     vmm->backend.power(vmm->backend.context, 1);
 }
 
-void pv_dump_counters(struct pv_vmm *vmm)
+static void print_count(struct pv_vmm *vmm, const char *kind, const char *name, uint64_t value)
 {
-    struct pv_counters *c = &vmm->count;
+    if (value)
+        pv_printf(vmm, "previrt: count %s%s %llu\n", kind, name, (unsigned long long)value);
+}
 
-    pv_printf(vmm,
-              "previrt: exits %llu faults %llu fills %llu prefills %llu unmaps %llu syncs %llu cr3 "
-              "%llu\n",
-              (unsigned long long)c->exits, (unsigned long long)c->faults,
-              (unsigned long long)c->fills, (unsigned long long)c->prefills,
-              (unsigned long long)c->unmaps, (unsigned long long)c->syncs,
-              (unsigned long long)c->cr3_loads);
-    pv_printf(vmm,
-              "previrt: injected %llu interrupts %llu user entries %llu emulated %llu upcalls %llu "
-              "rolled back %llu "
-              "idle %llu\n",
-              (unsigned long long)c->injected, (unsigned long long)c->interrupts,
-              (unsigned long long)c->user_entries, (unsigned long long)c->emulated,
-              (unsigned long long)c->upcalls, (unsigned long long)c->rolled_back,
-              (unsigned long long)c->idle);
-    for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++)
-        if (c->op[op])
-            pv_printf(vmm, "previrt: op %s %llu\n", previrt_ia32_op_info(op)->name,
-                      (unsigned long long)c->op[op]);
+void pv_dump_counters(struct pv_vmm *vmm, int since_mark)
+{
+    static const struct previrt_counters zero;
+    const struct previrt_counters c = vmm->count, *from = since_mark ? &vmm->mark : &zero;
+
+    pv_printf(vmm, "previrt: counters: begin\n");
+#define PRINT(name, text) print_count(vmm, "", #name, c.name - from->name);
+    PREVIRT_COUNTERS(PRINT)
+#undef PRINT
+    for (unsigned v = 0; v < PREVIRT_COUNTERS_VECTORS; v++) {
+        char name[3] = {v / 10 + '0', v % 10 + '0', 0};
+
+        print_count(vmm, "vector:", name, c.vector[v] - from->vector[v]);
+    }
+    for (unsigned op = 1; op < PREVIRT_IA32_OP_LIMIT; op++) {
+        const struct previrt_ia32_op_info *info = previrt_ia32_op_info(op);
+
+        print_count(vmm, "op:", info ? info->name : "?", c.op[op] - from->op[op]);
+    }
+    pv_printf(vmm, "previrt: counters: end\n");
+}
+
+void pv_end(struct pv_vmm *vmm, int status)
+{
+    previrt_bus_flush(&vmm->pc.bus);
+    if (vmm->counters_at_end)
+        pv_dump_counters(vmm, 0);
+    vmm->dead = 1;
+    vmm->backend.power(vmm->backend.context, status);
 }

@@ -407,6 +407,7 @@ void pv_shadow_cr3(struct pv_vmm *vmm, uint32_t cr3)
         clear_space(vmm, id);
         vmm->space[id].valid = 1;
         vmm->space[id].cr3 = cr3;
+        vmm->count.cr3_new++;
     }
     vmm->space[id].stamp = ++vmm->stamp;
     vmm->current = id;
@@ -431,6 +432,7 @@ void pv_shadow_invlpg(struct pv_vmm *vmm, gva_t va)
     struct pv_walk walk;
     uint64_t *slot;
 
+    vmm->count.invlpgs++;
     if (!*region || in_low(vmm, va) || !(vmm->cpu.cr0 & CR0_PG))
         return;
     node = &vmm->node[*region];

@@ -32,8 +32,7 @@ int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error
         /* no IDT: a triple fault, which resets a PC (Linux' reboot=t) */
         previrt_bus_flush(&vmm->pc.bus);
         pv_printf(vmm, "previrt: reset by triple fault at %#x\n", (uint32_t)cpu->eip);
-        vmm->dead = 1;
-        vmm->backend.power(vmm->backend.context, 0);
+        pv_end(vmm, 0);
         return -1;
     }
     if (vector * 8 + 7 > cpu->idt_limit ||

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <previrt/ia32.h>
 #include <previrt/table.h>
+#include <previrt/counters.h>
 #include <previrt/device.h>
 #include <previrt/vcpu.h>
 
@@ -190,13 +191,6 @@ struct pv_space {
  * page. */
 #define PV_GPA_LOW (1ull << 40)
 
-struct pv_counters {
-    uint64_t op[PREVIRT_IA32_OP_LIMIT];
-    uint64_t exits, faults, fills, prefills, syncs, injected, interrupts, user_entries, emulated,
-        cr3_loads, upcalls, idle, unmaps, rolled_back;
-    uint64_t vector[32];
-};
-
 /* A rewritten site, as its stub names it. */
 struct pv_op_site {
     gva_t address;
@@ -234,8 +228,14 @@ struct pv_vmm {
     uint8_t booted;       /* user mode was entered once */
     uint8_t untranslated; /* runs at its load address: link address minus load_offset */
     uint8_t dead;
-    struct pv_counters count;
+    uint8_t counters_at_end; /* print them when the guest ends */
+    uint8_t console_escape;  /* PREVIRT_COUNTERS_KEY was typed */
     struct previrt_pc pc;
+    struct previrt_device counters_device;
+    struct previrt_range counters_range;
+    struct previrt_counters mark; /* (count) as it was at PREVIRT_COUNTERS_MARK */
+    /* a page of its own: it is mapped into the guest */
+    struct previrt_counters count __attribute__((aligned(PREVIRT_COUNTERS_SIZE)));
 };
 
 /* memory.c */
@@ -285,12 +285,17 @@ uint64_t pv_tsc(void);
 
 /* devices.c */
 void pv_devices_init(struct pv_vmm *vmm);
+/* what was typed on the console; the VMM's own keys are taken out */
+void pv_console_input(struct pv_vmm *vmm, const uint8_t *data, size_t length);
 void pv_time(struct pv_vmm *vmm); /* advance the devices to now, arm the next deadline */
 
 /* report.c */
 void pv_printf(struct pv_vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void pv_die(struct pv_vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void pv_dump_counters(struct pv_vmm *vmm);
+/* everything, or what came since the mark */
+void pv_dump_counters(struct pv_vmm *vmm, int since_mark);
+/* the guest ends of itself: 0 reset, else failure */
+void pv_end(struct pv_vmm *vmm, int status);
 
 /* linux.c */
 int pv_load_linux(struct pv_vmm *vmm, const void *image, size_t size, const void *initrd,
