@@ -19,15 +19,15 @@
 
 #define ENV_OPTIONS   "PREVIRT_AS_OPTIONS"
 #define ENV_DIRECTORY "PREVIRT_LIBEXEC" /* where `as' is, if not where it was installed */
+#define ENV_ASSEMBLER "PREVIRT_AS"
+#define ENV_RULES     "PREVIRT_RULES"
 
 static const char usage[] =
     "Usage: previrt cc [OPTION-OF-PREVIRT-AS...] COMPILER [ARGUMENT...]\n"
     "Runs COMPILER (gcc, clang; a launcher such as ccache may stand in front) so that it "
-    "assembles\n"
-    "with `previrt as'. Options: --isa, --pad=, --cpu=, --static, --rules,\n"
-    "--stub-room, --previrt-stats; see `previrt as --previrt-help'. Environment: PREVIRT_LIBEXEC, "
-    "the directory "
-    "that holds `as'.\n"
+    "assembles\nwith `previrt as'. Options: --isa, --pad=, --cpu=, --static, --rules, "
+    "--stub-room, --previrt-stats;\nsee `previrt as --previrt-help'. Environment: "
+    "PREVIRT_LIBEXEC, the directory that holds `as'.\n"
     "Exit status: the compiler's; 2 usage; 4 environment.\n";
 
 static const char *base_name(const char *path)
@@ -136,6 +136,57 @@ static int export_option(char **list, const char *word)
     return PREVIRT_OK;
 }
 
+/* Puts (value) behind what the variable holds already, (separator) in between. */
+static int extend_variable(const char *name, char separator, const char *value)
+{
+    const char *before = getenv(name);
+    char *joined;
+    int status;
+
+    if (!before || !*before)
+        return setenv(name, value, 1) < 0 ? PREVIRT_E_MEMORY : PREVIRT_OK;
+    if (asprintf(&joined, "%s%c%s", before, separator, value) < 0)
+        return PREVIRT_E_MEMORY;
+    status = setenv(name, joined, 1) < 0 ? PREVIRT_E_MEMORY : PREVIRT_OK;
+    free(joined);
+    return status;
+}
+
+/*
+ * ccache's key has the compiler and its command line, but not what the assembler is, nor what the
+ * environment tells it: without this, an object that was annotated with other options, other rules
+ * or another annotator would come out of the cache. ccache(1): CCACHE_NAMESPACE, CCACHE_EXTRAFILES.
+ */
+static int tell_ccache(const char *directory, const char *options)
+{
+    const char *rules = getenv(ENV_RULES), *assembler = getenv(ENV_ASSEMBLER);
+    struct words words = {0};
+    char *text;
+    int status = words_split(&words, options, strlen(options));
+
+    for (size_t i = 0; !status && i < words.count; i++) {
+        if (strncmp(words.word[i], "--rules=", 8) == 0)
+            rules = words.word[i] + 8;
+        else if (strcmp(words.word[i], "--rules") == 0 && i + 1 < words.count)
+            rules = words.word[i + 1];
+    }
+    if (!status && asprintf(&text, "previrt %s %s", assembler ? assembler : "", options) < 0)
+        status = PREVIRT_E_MEMORY;
+    if (!status) {
+        status = extend_variable("CCACHE_NAMESPACE", ' ', text);
+        free(text);
+    }
+    if (!status &&
+        asprintf(&text, "%s/as%s%s", directory, rules && *rules ? ":" : "", rules ? rules : "") < 0)
+        status = PREVIRT_E_MEMORY;
+    if (!status) {
+        status = extend_variable("CCACHE_EXTRAFILES", ':', text);
+        free(text);
+    }
+    words_free(&words);
+    return status;
+}
+
 int cmd_cc(int argc, char **argv)
 {
     char directory[PATH_MAX], flag[PATH_MAX + 2];
@@ -188,7 +239,10 @@ int cmd_cc(int argc, char **argv)
     }
     if (exported)
         setenv(ENV_OPTIONS, options, 1);
+    status = tell_ccache(directory, options ? options : "");
     free(options);
+    if (status)
+        return cli_fail(status, "environment");
     snprintf(flag, sizeof(flag), "-B%s", directory);
     status = words_add(&words, argv[i]);
     while (!status && is_launcher(argv[i]) && i + 1 < argc)

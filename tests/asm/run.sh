@@ -194,6 +194,18 @@ if command -v ccache >/dev/null; then
     check "ccache" "$previrt" cc ccache gcc -m32 -O2 -c "$here/inline.c" -o cc1.o
     check "ccache again" "$previrt" cc ccache gcc -m32 -O2 -c "$here/inline.c" -o cc2.o
     check "the same from the cache" sh -c 'cmp cc1.o cc2.o && readelf -SW cc2.o | grep -q previrt'
+    check "and it did come from there" sh -c 'ccache --print-stats | grep -qx "direct_cache_hit	1"'
+    # what an object depends on besides the compiler and its command line
+    check "ccache, other options" "$previrt" cc --pad=nop ccache gcc -m32 -O2 -c "$here/inline.c" -o cc3.o
+    check "are another object" sh -c '! cmp -s cc1.o cc3.o'
+    printf 'rule all\n section *\n action exclude\n reason a test\n' >all.rules
+    check "ccache, other rules" "$previrt" cc --rules "$work/all.rules" ccache gcc -m32 -O2 -c "$here/inline.c" -o cc4.o
+    check "are another object too" sh -c '! readelf -SW cc4.o | grep -q previrt'
+    printf '\n' >"$work/all.rules"
+    "$previrt" cc --rules "$work/all.rules" ccache gcc -m32 -O2 -c "$here/inline.c" -o cc5.o
+    check "and so are changed rules" annotated cc5.o
+    check "ccache without us" ccache gcc -m32 -O2 -c "$here/inline.c" -o cc6.o
+    check "is not annotated" sh -c '! readelf -SW cc6.o | grep -q previrt'
 else
     skip "ccache: not installed"
 fi
