@@ -112,7 +112,7 @@ static int make_target(const struct rewrite_arguments *arguments,
     if (!strcmp(name, "native")) {
         previrt_ia64_target_native(target);
         /* on bare hardware a return address is as good in a stub, and an operation in its place */
-        target->flags |= PREVIRT_IA64_TARGET_STUB_RETURNS;
+        target->flags |= PREVIRT_IA64_TARGET_STUB_RETURNS | PREVIRT_IA64_TARGET_UNLINKED;
         if (!arguments->strict)
             target->flags |= PREVIRT_IA64_TARGET_KEEP_UNSUITABLE;
     } else if (!strcmp(name, "break")) {

@@ -317,7 +317,11 @@ enum previrt_ia64_target_flags {
     /* a bundle that cannot be moved is not refused: its sites get BREAK */
     PREVIRT_IA64_TARGET_BREAK_UNSUITABLE = 1 << 2,
     /* or stay as they are, for a target that performs the original operation; they are listed */
-    PREVIRT_IA64_TARGET_KEEP_UNSUITABLE = 1 << 3
+    PREVIRT_IA64_TARGET_KEEP_UNSUITABLE = 1 << 3,
+    /* the code also runs at other than its link addresses (Linux, before it is translated): a
+     * bundle with mov r1=ip keeps that instruction, and branches with br.cond, or cannot be moved
+     */
+    PREVIRT_IA64_TARGET_UNLINKED = 1 << 4
 };
 
 /* Generated code. */

@@ -209,6 +209,71 @@ static unsigned check_moves(struct job *job)
 }
 
 /*
+ * Whether mov r1=ip in slot (slot) may be executed in front of everything else in the bundle: it
+ * reads nothing but its predicate, so only what the slots before it do with r1 and that predicate
+ * counts.
+ */
+static int may_lead(const struct job *job, unsigned slot)
+{
+    struct previrt_ia64_registers reads, writes, r, w;
+    struct previrt_ia64_insn insn;
+
+    if (previrt_ia64_decode_slot(&job->bundle, slot, &insn) != PREVIRT_OK)
+        return 0;
+    previrt_ia64_registers(&insn, &reads, &writes);
+    for (unsigned s = 0; s < slot; s++) {
+        if (previrt_ia64_decode_slot(&job->bundle, s, &insn) != PREVIRT_OK ||
+            insn.effects & (PREVIRT_IA64_FRAME | PREVIRT_IA64_BRANCHES | PREVIRT_IA64_FIRST))
+            return 0;
+        previrt_ia64_registers(&insn, &r, &w);
+        for (unsigned i = 0; i < 2; i++)
+            if ((r.gr[i] | w.gr[i]) & writes.gr[i])
+                return 0;
+        if (w.pr & reads.pr)
+            return 0;
+    }
+    return 1;
+}
+
+/* The slot of mov r1=ip, which is an I slot, or NO_SLOT. */
+static unsigned ip_slot(const struct job *job)
+{
+    struct previrt_ia64_insn insn;
+
+    for (unsigned s = 1; s < PREVIRT_IA64_SLOTS; s++)
+        if (job->units->unit[s] == PREVIRT_IA64_UNIT_I &&
+            previrt_ia64_decode_slot(&job->bundle, s, &insn) == PREVIRT_OK &&
+            insn.effects & PREVIRT_IA64_IP_VALUE)
+            return s;
+    return NO_SLOT;
+}
+
+/*
+ * The new bundle of one that has mov r1=ip in (slot) and runs at other than its link address: only
+ * in its place does that instruction give the right value.
+ */
+static unsigned make_unlinked(struct job *job, uint64_t stub, unsigned slot, unsigned keep)
+{
+    static const uint8_t units[PREVIRT_IA64_SLOTS] = {PREVIRT_IA64_UNIT_M, PREVIRT_IA64_UNIT_I,
+                                                      PREVIRT_IA64_UNIT_B};
+    struct previrt_ia64_bundle b = {{0}};
+    struct previrt_ia64_insn branch;
+    int number = previrt_ia64_find_template(units, AFTER_LAST);
+
+    if (number < 0 || !may_lead(job, slot) ||
+        pv_ia64_branch(0, job->record->address, stub, 1, &branch) != PREVIRT_OK)
+        return PREVIRT_IA64_REASON_STAYS;
+    b.template_number = (uint8_t)number;
+    b.slot[0] = keep ? job->bundle.slot[0] : pv_ia64_nop(PREVIRT_IA64_UNIT_M);
+    b.slot[1] = job->bundle.slot[slot];
+    b.slot[2] = branch.bits;
+    job->kept = (keep ? 1u : 0u) | 1u << slot;
+    return previrt_ia64_pack(&b, job->record->replacement) == PREVIRT_OK
+               ? PREVIRT_IA64_REASON_NONE
+               : PREVIRT_IA64_REASON_UNDECODABLE;
+}
+
+/*
  * Decides which slots in front of the first site stay, and makes the new bundle: MLX with brl,
  * whose slot 0 can be kept if it is an M slot; or, near, one that ends in a B slot.
  */
@@ -217,7 +282,7 @@ static unsigned make_replacement(struct job *job, uint64_t stub)
     const uint8_t *unit = job->units->unit;
     struct previrt_ia64_bundle b = {{0}};
     struct previrt_ia64_insn branch;
-    unsigned first = 0, keep = 0;
+    unsigned first = 0, keep = 0, ip;
     int number, status;
 
     while (!(job->replaced >> first & 1))
@@ -234,6 +299,9 @@ static unsigned make_replacement(struct job *job, uint64_t stub)
             !(insn.effects & PREVIRT_IA64_LAST))
             keep = 2;
     }
+    ip = job->plan->target.flags & PREVIRT_IA64_TARGET_UNLINKED ? ip_slot(job) : NO_SLOT;
+    if (ip != NO_SLOT)
+        return make_unlinked(job, stub, ip, keep && unit[0] == PREVIRT_IA64_UNIT_M);
     status = pv_ia64_branch(0, job->record->address, stub, near(job), &branch);
     if (status != PREVIRT_OK)
         return reason_of(status);

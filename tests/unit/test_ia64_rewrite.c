@@ -289,7 +289,29 @@ static struct previrt_ia64_plan *plan_what_can_be(const struct previrt_ia64_targ
     return plan;
 }
 
-static void compare_bundle(const struct previrt_ia64_plan *plan, size_t i, uint64_t stub_address)
+/* Takes the steps that were mov r1=ip out of a trace; they are movl r=(at) as text. Their number.
+ */
+static unsigned take_ip(struct trace *trace, uint64_t at)
+{
+    char wanted[32];
+    unsigned kept = 0, taken = 0;
+
+    snprintf(wanted, sizeof(wanted), "=0x%llx", (unsigned long long)at);
+    for (unsigned n = 0; n < trace->count; n++) {
+        if (strstr(trace->step[n].text, "movl ") && strstr(trace->step[n].text, wanted)) {
+            taken++;
+            if (n + 1 < trace->count)
+                trace->step[n + 1].stop_before |= trace->step[n].stop_before;
+        } else {
+            trace->step[kept++] = trace->step[n];
+        }
+    }
+    trace->count = kept;
+    return taken;
+}
+
+static void compare_bundle(const struct previrt_ia64_plan *plan, size_t i, uint64_t stub_address,
+                           uint32_t flags)
 {
     uint64_t at = CODE_AT + i * 16, origin;
     struct trace before = {.ends_at = at + 16}, after = {.ends_at = at + 16};
@@ -297,6 +319,19 @@ static void compare_bundle(const struct previrt_ia64_plan *plan, size_t i, uint6
 
     trace_bundle(&before, &original[i * 16], at, stub_address, 0);
     trace_bundle(&after, &code[i * 16], at, stub_address, 1);
+    if (flags & PREVIRT_IA64_TARGET_UNLINKED) {
+        for (unsigned n = 0; n < after.count; n++)
+            if (strstr(after.step[n].text, "movl ") && in_stubs(after.step[n].at, stub_address)) {
+                struct previrt_ia64_insn insn;
+                struct previrt_ia64_bundle b;
+
+                /* a movl in the stub was one before */
+                previrt_ia64_unpack(&original[i * 16], &b);
+                assert_int_equal(previrt_ia64_decode_slot(&b, 2, &insn), PREVIRT_OK);
+                assert_string_equal(insn.name, "movl");
+            }
+        assert_int_equal(take_ip(&before, at), take_ip(&after, at));
+    }
     for (unsigned n = 0; n < before.count && n < after.count; n++) {
         if (strcmp(before.step[n].text, after.step[n].text))
             fail_msg("%llx: %s became %s", (unsigned long long)at, before.step[n].text,
@@ -358,7 +393,7 @@ static void rewrite_and_compare(uint64_t stub_address, uint32_t flags, unsigned 
             continue;
         changed++;
         assert_true(flushed.lines[i / 2]);
-        compare_bundle(plan, i, stub_address);
+        compare_bundle(plan, i, stub_address, flags);
     }
     assert_int_equal(changed, summary.bundles);
     assert_true(changed > BUNDLES / 20);
@@ -390,6 +425,76 @@ static void near_stubs_do_what_the_bundles_did(void **state)
     (void)state;
     make_code();
     rewrite_and_compare(NEAR_STUBS, PREVIRT_IA64_TARGET_NEAR, reasons);
+}
+
+/* mov r1=ip in the bundle of a site: it is executed where it was, after nothing that it depends on.
+ */
+static void what_asks_for_its_address_stays(void **state)
+{
+    struct previrt_ia64_target target;
+    struct previrt_ia64_plan *plan;
+    size_t size = previrt_ia64_plan_bound(1, STUB_SIZE);
+    void *buffer = malloc(size);
+    struct previrt_ia64_bundle b = {.template_number = 0x0}, after; /* MII */
+    struct previrt_ia64_insn insn;
+    struct previrt_ia64_refusal refusal;
+
+    (void)state;
+    make_code();
+    /* mov cr.tpr=r9; mov r8=ip; nop.i */
+    b.slot[0] = UINT64_C(1) << 37 | UINT64_C(0x2c) << 27 | 66u << 20 | 9u << 13;
+    b.slot[1] = UINT64_C(0x30) << 27 | 8u << 6;
+    b.slot[2] = UINT64_C(1) << 27;
+    previrt_ia64_pack(&b, code);
+    assert_int_equal(previrt_ia64_decode_slot(&b, 1, &insn), PREVIRT_OK);
+    assert_true(insn.effects & PREVIRT_IA64_IP_VALUE);
+    assert_int_equal(previrt_ia64_decode_slot(&b, 0, &insn), PREVIRT_OK);
+    assert_int_equal(insn.op, PREVIRT_IA64_MOV_TO_CR);
+    assert_int_equal(previrt_ia64_site_from_insn(&insn, CODE_AT, 0, &sites[0]), PREVIRT_OK);
+    previrt_ia64_target_native(&target);
+    target.flags = PREVIRT_IA64_TARGET_UNLINKED;
+    target.stub_address = NEAR_STUBS;
+    target.stub_size = STUB_SIZE;
+    assert_int_equal(previrt_ia64_plan(&memory, sites, 1, &target, buffer, size, &plan),
+                     PREVIRT_OK);
+    assert_int_equal(previrt_ia64_commit(plan, stubs, STUB_SIZE, NULL), PREVIRT_OK);
+    previrt_ia64_unpack(code, &after);
+    assert_true(after.slot[1] == b.slot[1]);
+    assert_int_equal(previrt_ia64_decode_slot(&after, 2, &insn), PREVIRT_OK);
+    assert_string_equal(insn.name, "br.cond");
+    assert_int_equal(previrt_ia64_revert(plan, NULL), PREVIRT_OK);
+
+    /* out of br.cond's reach */
+    target.stub_address = FAR_STUBS;
+    assert_int_equal(previrt_ia64_plan(&memory, sites, 1, &target, buffer, size, &plan),
+                     PREVIRT_E_REFUSED);
+    assert_int_equal(previrt_ia64_plan_refusal(plan, 0, &refusal), 1);
+    assert_int_equal(refusal.reason, PREVIRT_IA64_REASON_STAYS);
+
+    /* mov cr.tpr=r8 reads what mov r8=ip writes */
+    b.slot[0] = UINT64_C(1) << 37 | UINT64_C(0x2c) << 27 | 66u << 20 | 8u << 13;
+    previrt_ia64_pack(&b, code);
+    previrt_ia64_decode_slot(&b, 0, &insn);
+    previrt_ia64_site_from_insn(&insn, CODE_AT, 0, &sites[0]);
+    target.stub_address = NEAR_STUBS;
+    assert_int_equal(previrt_ia64_plan(&memory, sites, 1, &target, buffer, size, &plan),
+                     PREVIRT_E_REFUSED);
+    /* left, if the target may */
+    target.flags |= PREVIRT_IA64_TARGET_KEEP_UNSUITABLE;
+    assert_int_equal(previrt_ia64_plan(&memory, sites, 1, &target, buffer, size, &plan),
+                     PREVIRT_OK);
+    assert_int_equal(previrt_ia64_plan_refusal(plan, 0, &refusal), 1);
+    assert_int_equal(previrt_ia64_plan_refusal(plan, 1, &refusal), 0);
+    free(buffer);
+}
+
+static void unlinked_code_does_what_it_did(void **state)
+{
+    unsigned reasons[PREVIRT_IA64_REASON_COUNT] = {0};
+
+    (void)state;
+    make_code();
+    rewrite_and_compare(NEAR_STUBS, PREVIRT_IA64_TARGET_UNLINKED, reasons);
 }
 
 static void calls_move_if_the_target_allows_it(void **state)
@@ -594,6 +699,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(far_stubs_do_what_the_bundles_did),
         cmocka_unit_test(near_stubs_do_what_the_bundles_did),
+        cmocka_unit_test(what_asks_for_its_address_stays),
+        cmocka_unit_test(unlinked_code_does_what_it_did),
         cmocka_unit_test(calls_move_if_the_target_allows_it),
         cmocka_unit_test(out_of_reach_is_refused),
         cmocka_unit_test(breaks_replace_slots_alone),
