@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * bench_annotate DIRECTORY: the price of `previrt as' beside that of GNU as, on every *.s in
- * DIRECTORY that GNU as assembles as IA32 code. All times are processor time (user and system), the
- * sum over the inputs, each the best of three. The text pass and the finish pass run in this
+ * bench_annotate [--ia64] DIRECTORY: the price of `previrt as' beside that of GNU as, on every *.s
+ * in DIRECTORY that GNU as assembles as IA32 code, or as IA-64 code. All times are processor time
+ * (user and system), the sum over the inputs, each the best of three. The passes run in this
  * process, GNU as in its own.
  */
 #include <dirent.h>
@@ -29,7 +29,11 @@ struct totals {
     size_t files, annotated, bytes, annotated_bytes;
     uint64_t sites;
     double text_pass, finish_pass, as_original, as_annotated;
+    uint64_t bundles; /* IA-64 */
 };
+
+static const char *const as_ia32[] = {"as", "--32", NULL};
+static const char *const as_ia64[] = {"ia64-linux-gnu-as", "-x", NULL}; /* as GCC calls it */
 
 static double own_time(void)
 {
@@ -49,9 +53,9 @@ static double children_time(void)
 }
 
 /* Assembles (text) to (object); the processor time it took, negative if it failed. */
-static double assemble(const char *text, size_t size, const char *object)
+static double assemble(const char *const as[], const char *text, size_t size, const char *object)
 {
-    char *const arguments[] = {"as", "--32", "-o", (char *)object, NULL};
+    char *const arguments[] = {(char *)as[0], (char *)as[1], "-o", (char *)object, NULL};
     posix_spawn_file_actions_t actions;
     int fd = memfd_create("input", MFD_CLOEXEC), status = -1, error;
     double before = children_time();
@@ -64,11 +68,11 @@ static double assemble(const char *text, size_t size, const char *object)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, fd, STDIN_FILENO);
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    error = posix_spawnp(&child, "as", &actions, NULL, arguments, environ);
+    error = posix_spawnp(&child, as[0], &actions, NULL, arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
     close(fd);
     if (error) {
-        fprintf(stderr, "as: %s\n", strerror(error));
+        fprintf(stderr, "%s: %s\n", as[0], strerror(error));
         exit(4);
     }
     waitpid(child, &status, 0);
@@ -109,7 +113,7 @@ static void measure(const char *path, const char *object, const struct previrt_r
     char *data = read_file(path, &size), *out = NULL;
 
     for (int round = 0; round < ROUNDS; round++) {
-        took = assemble(data, size, object);
+        took = assemble(as_ia32, data, size, object);
         if (took < 0) {
             free(data);
             return; /* not IA32, or fails by intent */
@@ -124,7 +128,7 @@ static void measure(const char *path, const char *object, const struct previrt_r
         smaller(&text, own_time() - before);
         if (!out)
             continue;
-        took = assemble(out, out_size, object);
+        took = assemble(as_ia32, out, out_size, object);
         if (took < 0) {
             fprintf(stderr, "%s: the annotated text does not assemble\n", path);
             exit(3);
@@ -152,6 +156,53 @@ static void measure(const char *path, const char *object, const struct previrt_r
     free(data);
 }
 
+/* The same for IA-64, whose text is left alone: one pass over the object. */
+static void measure_ia64(const char *path, const char *object, const struct previrt_rules *rules,
+                         struct totals *totals)
+{
+    struct previrt_ia64_annotate_options options = {
+        .size = sizeof(options), .source = path, .rules = rules};
+    struct previrt_ia64_annotate_report report = {.size = sizeof(report)};
+    double pass = -1, original = -1, before, took;
+    size_t size;
+    char *data = read_file(path, &size);
+
+    for (int round = 0; round < ROUNDS; round++) {
+        took = assemble(as_ia64, data, size, object);
+        if (took < 0) {
+            free(data);
+            return;
+        }
+        smaller(&original, took);
+        before = own_time();
+        if (previrt_ia64_annotate_object(object, &options, &report) != PREVIRT_OK) {
+            fprintf(stderr, "%s: cannot be annotated\n", path);
+            exit(3);
+        }
+        smaller(&pass, own_time() - before);
+    }
+    totals->files++;
+    totals->bytes += size;
+    totals->annotated += report.sites > 0;
+    totals->sites += report.sites;
+    totals->bundles += report.bundles;
+    totals->finish_pass += pass;
+    totals->as_original += original;
+    free(data);
+}
+
+static void print_ia64(const struct totals *totals)
+{
+    printf("inputs          %zu, %.1f MB, %llu bundles; %zu with sites, %llu sites\n",
+           totals->files, (double)totals->bytes / 1e6, (unsigned long long)totals->bundles,
+           totals->annotated, (unsigned long long)totals->sites);
+    printf("GNU as          %8.1f ms  %6.1f MB/s\n", totals->as_original * 1e3,
+           (double)totals->bytes / 1e6 / totals->as_original);
+    printf("object pass     %8.1f ms  %6.0f ns a bundle  %5.1f %% of GNU as\n",
+           totals->finish_pass * 1e3, totals->finish_pass * 1e9 / (double)totals->bundles,
+           100 * totals->finish_pass / totals->as_original);
+}
+
 int main(int argc, char **argv)
 {
     char object[] = "/tmp/bench_annotate.XXXXXX", path[4096];
@@ -159,17 +210,20 @@ int main(int argc, char **argv)
     struct previrt_rules *rules;
     struct dirent *entry;
     double passes;
+    const char *folder = argv[argc - 1];
     DIR *directory;
-    int fd;
+    int fd, ia64 = argc == 3 && !strcmp(argv[1], "--ia64");
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: bench_annotate DIRECTORY-OF-ASSEMBLER-TEXTS\n");
+    if (argc != 2 + ia64) {
+        fprintf(stderr, "usage: bench_annotate [--ia64] DIRECTORY-OF-ASSEMBLER-TEXTS\n");
         return 2;
     }
-    directory = opendir(argv[1]);
+    directory = opendir(folder);
     fd = mkstemp(object);
-    if (!directory || fd < 0 || previrt_rules_default(&rules) != PREVIRT_OK) {
-        perror(argv[1]);
+    if (!directory || fd < 0 ||
+        previrt_rules_default_for(ia64 ? PREVIRT_ARCH_IA64 : PREVIRT_ARCH_IA32, &rules) !=
+            PREVIRT_OK) {
+        perror(folder);
         return 4;
     }
     close(fd);
@@ -178,15 +232,19 @@ int main(int argc, char **argv)
 
         if (length < 3 || strcmp(entry->d_name + length - 2, ".s") != 0)
             continue;
-        snprintf(path, sizeof(path), "%s/%s", argv[1], entry->d_name);
-        measure(path, object, rules, &totals);
+        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        (ia64 ? measure_ia64 : measure)(path, object, rules, &totals);
     }
     closedir(directory);
     unlink(object);
     previrt_rules_free(rules);
     if (!totals.files) {
-        fprintf(stderr, "%s: no IA32 assembler text\n", argv[1]);
+        fprintf(stderr, "%s: no %s assembler text\n", folder, ia64 ? "IA-64" : "IA32");
         return 3;
+    }
+    if (ia64) {
+        print_ia64(&totals);
+        return 0;
     }
     passes = totals.text_pass + totals.finish_pass;
     printf("inputs          %zu, %.1f MB; %zu with sites, %llu sites\n", totals.files,
