@@ -347,6 +347,48 @@ static void x_set_descriptor(void *context, unsigned index, uint64_t descriptor)
                   (unsigned long long)descriptor, r);
 }
 
+static uint64_t ldt_frames[PV_LDT_ENTRIES] __attribute__((aligned(4096)));
+
+static void x_set_local_descriptor(void *context, unsigned index, uint64_t descriptor)
+{
+    uint64_t machine =
+        ((uint64_t)p2m[va_pfn(&ldt_frames[index])] << 12) + (index * 8 & PV_PAGE_MASK);
+    long r = hypercall3(__HYPERVISOR_update_descriptor, machine, descriptor, 0);
+
+    (void)context;
+    if (r)
+        pv_printf(&vmm, "previrt: Xen refused local descriptor %u = %#llx: %ld\n", index,
+                  (unsigned long long)descriptor, r);
+}
+
+static void x_set_ldt(void *context, unsigned entries)
+{
+    struct mmuext_op op = {.cmd = MMUEXT_SET_LDT};
+    long r;
+
+    (void)context;
+    op.arg1.linear_addr = (unsigned long)ldt_frames;
+    op.arg2.nr_ents = entries;
+    r = hypercall5(__HYPERVISOR_mmuext_op, &op, 1, 0, DOMID_SELF, 0);
+    if (r)
+        panic("cannot set the LDT", r);
+}
+
+static void x_set_debug_register(void *context, unsigned number, uint32_t value)
+{
+    long r = hypercall3(__HYPERVISOR_set_debugreg, number, value, 0);
+
+    (void)context;
+    if (r)
+        pv_printf(&vmm, "previrt: Xen refused debug register %u = %#x: %ld\n", number, value, r);
+}
+
+static uint32_t x_debug_status(void *context)
+{
+    (void)context;
+    return (uint32_t)hypercall3(__HYPERVISOR_get_debugreg, 6, 0, 0);
+}
+
 static void x_set_ts(void *context, int on)
 {
     (void)context;
@@ -582,7 +624,7 @@ void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
         return;
     }
     if (vector == 0x80 || vector == VECTOR_BP || vector == VECTOR_OF) {
-        pv_inject(&vmm, vector, 0, 0, 1);
+        pv_inject(&vmm, vector, 0, 0, vector == 0x80 ? 2 : 1);
         return;
     }
     pv_exception(&vmm, vector, error, shared_info->vcpu_info[0].arch.cr2);
@@ -862,6 +904,10 @@ void pv_xen_main(start_info_t *si)
                                       .clear = x_clear,
                                       .activate = x_activate,
                                       .set_descriptor = x_set_descriptor,
+                                      .set_local_descriptor = x_set_local_descriptor,
+                                      .set_ldt = x_set_ldt,
+                                      .set_debug_register = x_set_debug_register,
+                                      .debug_status = x_debug_status,
                                       .set_ts = x_set_ts,
                                       .console = x_console,
                                       .now = x_now,
@@ -883,6 +929,16 @@ void pv_xen_main(start_info_t *si)
     r = r ? r : hypercall3(__HYPERVISOR_set_gdt, &frame, 512, 0);
     if (r)
         panic("cannot set the GDT", r);
+
+    /* Xen takes a page of descriptors only if nobody can write to it */
+    for (size_t i = 0; i < sizeof ldt_frames; i += PV_PAGE_SIZE) {
+        char *page = (char *)ldt_frames + i;
+
+        r = hypercall5(__HYPERVISOR_update_va_mapping, page,
+                       (uint64_t)p2m[va_pfn(page)] << 12 | X_P | X_US, UVMF_INVLPG, 0, 0);
+        if (r)
+            panic("cannot make the LDT's pages read-only", r);
+    }
 
     for (unsigned v = 0; v <= 20; v++) {
         unsigned vector = v == 20 ? 0x80 : v;

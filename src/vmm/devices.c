@@ -11,12 +11,15 @@ static uint64_t host_clock(void *context)
     return vmm->backend.now(vmm->backend.context);
 }
 
+void pv_reset(struct pv_vmm *vmm)
+{
+    pv_end(vmm, vmm->panicked ? PV_POWER_PANIC : 0);
+}
+
 static void host_reset(void *context, enum previrt_reset_source source)
 {
-    struct pv_vmm *vmm = context;
-
     (void)source;
-    pv_end(vmm, 0);
+    pv_reset(context);
 }
 
 static void host_exit(void *context, uint32_t code)
@@ -26,10 +29,28 @@ static void host_exit(void *context, uint32_t code)
     pv_end(vmm, code ? (int)(code << 1 | 1) : 0);
 }
 
+/*
+ * A panic that ends in a reset (panic=-1) does nothing at the machine's level that a reboot does
+ * not do too; what Linux prints is all that tells them apart.
+ */
+static void look_for_panic(struct pv_vmm *vmm, const uint8_t *data, size_t length)
+{
+    static const char text[] = "Kernel panic - not syncing";
+
+    for (size_t i = 0; i < length && !vmm->panicked; i++) {
+        if (data[i] != (uint8_t)text[vmm->panic_matched])
+            vmm->panic_matched = 0;
+        if (data[i] == (uint8_t)text[vmm->panic_matched] &&
+            ++vmm->panic_matched == sizeof(text) - 1)
+            vmm->panicked = 1;
+    }
+}
+
 static void uart_output(void *context, const uint8_t *data, size_t length)
 {
     struct pv_vmm *vmm = context;
 
+    look_for_panic(vmm, data, length);
     vmm->backend.console(vmm->backend.context, (const char *)data, length);
 }
 

@@ -140,6 +140,8 @@ int pv_load_linux(struct pv_vmm *vmm, const void *image, size_t size, const void
     vmm->page->segment[PV_SS] = BOOT_DS;
     vmm->page->cr[0] = vmm->cpu.cr0;
     vmm->cpu.eflags = EFLAGS_FIXED | EFLAGS_IF;
+    vmm->cpu.dr[6] = DR6_RESET;
+    vmm->cpu.dr[7] = DR7_RESET;
     vmm->cpu.msr_pat = 0x0007040600070406ull;
     vmm->cpu.gpr[PV_ESI] = BOOT_PARAMS;
     vmm->cpu.gpr[PV_ESP] = INITIAL_STACK;

@@ -141,6 +141,13 @@ static void set_flags(struct pv_vmm *vmm, uint32_t image)
     pv_set_if(vmm->page, (image & EFLAGS_IF) != 0);
 }
 
+/* What IRET loads: RF too, so that a breakpoint is not met again (SDM 3B 17.3.1.1). */
+static void return_flags(struct pv_vmm *vmm, uint32_t image)
+{
+    set_flags(vmm, image);
+    vmm->cpu.eflags |= image & EFLAGS_RF;
+}
+
 /* ---- segments ---- */
 
 static enum outcome load_segment(struct pv_vmm *vmm, unsigned sreg, uint16_t selector)
@@ -239,7 +246,7 @@ static enum outcome interrupt_return(struct pv_vmm *vmm)
         cpu->eip = frame[0];
         cpu->kernel_cs = frame[1] & 0xffff;
         vmm->page->segment[PV_CS] = cpu->kernel_cs;
-        set_flags(vmm, frame[2]);
+        return_flags(vmm, frame[2]);
         return JUMPED;
     }
     if (load(vmm, cpu->gpr[PV_ESP], frame, 20, &o))
@@ -249,7 +256,7 @@ static enum outcome interrupt_return(struct pv_vmm *vmm)
     cpu->gpr[PV_ESP] = frame[3];
     cpu->user_ss = frame[4] & 0xffff;
     cpu->user = 1;
-    set_flags(vmm, frame[2]);
+    return_flags(vmm, frame[2]);
     vmm->booted = 1;
     vmm->count.user_entries++;
     pv_sync_descriptors(vmm);
@@ -419,6 +426,58 @@ static enum outcome load_task(struct pv_vmm *vmm, uint16_t selector)
     return NEXT;
 }
 
+static enum outcome load_ldt(struct pv_vmm *vmm, uint16_t selector)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+    uint64_t d = 0;
+
+    if (selector & ~SELECTOR_RPL) {
+        if ((selector & 4) || pv_descriptor(vmm, selector, &d) || DESCRIPTOR_TYPE(d) != 2)
+            return fault(vmm, VECTOR_GP, selector & 0xfffc);
+        if (!DESCRIPTOR_PRESENT(d))
+            return fault(vmm, VECTOR_NP, selector & 0xfffc);
+        cpu->ldt_base = (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000);
+        cpu->ldt_limit = (d & 0xffff) | (d >> 32 & 0xf0000);
+        if (d >> 55 & 1)
+            cpu->ldt_limit = cpu->ldt_limit << 12 | 0xfff;
+    } else {
+        cpu->ldt_base = cpu->ldt_limit = 0;
+    }
+    cpu->ldt = selector;
+    vmm->page->ldtr = selector;
+    pv_sync_ldt(vmm);
+    return NEXT;
+}
+
+/* Debug registers, SDM 3B 17.2. The processor's are the guest's, but for general detect. */
+static enum outcome write_debug(struct pv_vmm *vmm, unsigned number, uint32_t value)
+{
+    if (number == 4 || number == 5) {
+        if (vmm->cpu.cr4 & CR4_DE)
+            return fault(vmm, VECTOR_UD, 0);
+        number += 2;
+    }
+    if (number == 6)
+        value = (value & 0xf00f) | DR6_RESET;
+    else if (number == 7)
+        value = (value & 0xffff2bff) | DR7_RESET;
+    vmm->cpu.dr[number] = value;
+    vmm->backend.set_debug_register(vmm->backend.context, number,
+                                    number == 7 ? value & ~DR7_GD : value);
+    return NEXT;
+}
+
+static enum outcome read_debug(struct pv_vmm *vmm, unsigned number, unsigned reg)
+{
+    if (number == 4 || number == 5) {
+        if (vmm->cpu.cr4 & CR4_DE)
+            return fault(vmm, VECTOR_UD, 0);
+        number += 2;
+    }
+    vmm->cpu.gpr[reg] = vmm->cpu.dr[number];
+    return NEXT;
+}
+
 /* LAR, LSL, VERR, VERW (which): ZF tells whether the descriptor is visible. CPL is 0 here. */
 static enum outcome inspect(struct pv_vmm *vmm, const struct previrt_ia32_insn *i,
                             uint16_t selector)
@@ -540,13 +599,13 @@ static enum outcome execute(struct pv_vmm *vmm, const struct pv_op_site *site)
         return far_return(vmm, i->immediate);
     case PREVIRT_IA32_INT:
         cpu->eip = next;
-        pv_inject(vmm, i->immediate, 0, 0, 1);
+        pv_inject(vmm, i->immediate, 0, 0, i->length);
         return JUMPED;
     case PREVIRT_IA32_INTO:
         if (!(cpu->eflags & 1u << 11))
             return NEXT;
         cpu->eip = next;
-        pv_inject(vmm, VECTOR_OF, 0, 0, 1);
+        pv_inject(vmm, VECTOR_OF, 0, 0, i->length);
         return JUMPED;
     case PREVIRT_IA32_MOV_FROM_SEG:
         put_rm(vmm, i, i->reg, i->is_memory ? 16 : i->width, read_segment(vmm, i->system_register),
@@ -582,11 +641,9 @@ static enum outcome execute(struct pv_vmm *vmm, const struct pv_op_site *site)
     case PREVIRT_IA32_MOV_TO_CR:
         return write_cr(vmm, i->system_register, r[i->reg]);
     case PREVIRT_IA32_MOV_FROM_DR:
-        r[i->reg] = cpu->dr[i->system_register & 7];
-        return NEXT;
+        return read_debug(vmm, i->system_register & 7, i->reg);
     case PREVIRT_IA32_MOV_TO_DR:
-        cpu->dr[i->system_register & 7] = r[i->reg];
-        return NEXT;
+        return write_debug(vmm, i->system_register & 7, r[i->reg]);
     case PREVIRT_IA32_CLTS:
         return write_cr(vmm, 0, cpu->cr0 & ~CR0_TS);
     case PREVIRT_IA32_LMSW:
@@ -607,11 +664,7 @@ static enum outcome execute(struct pv_vmm *vmm, const struct pv_op_site *site)
     case PREVIRT_IA32_LLDT:
         if (get_rm16(vmm, i, &selector, &o))
             return o;
-        if (selector & ~SELECTOR_RPL)
-            return fault(vmm, VECTOR_GP, selector & 0xfffc); /* no LDT is offered */
-        cpu->ldt = selector;
-        vmm->page->ldtr = selector;
-        return NEXT;
+        return load_ldt(vmm, selector);
     case PREVIRT_IA32_SLDT:
         put_rm(vmm, i, i->reg, i->is_memory ? 16 : i->width, cpu->ldt, &o);
         return o;

@@ -32,7 +32,7 @@ int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error
         /* no IDT: a triple fault, which resets a PC (Linux' reboot=t) */
         previrt_bus_flush(&vmm->pc.bus);
         pv_printf(vmm, "previrt: reset by triple fault at %#x\n", (uint32_t)cpu->eip);
-        pv_end(vmm, 0);
+        pv_reset(vmm);
         return -1;
     }
     if (vector * 8 + 7 > cpu->idt_limit ||
@@ -49,8 +49,10 @@ int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error
                vector, gate[1], gate[0], (uint32_t)cpu->eip, cpu->cr2);
         return -1;
     }
-    if (software && cpu->user && (gate[1] >> 13 & 3) < 3)
+    if (software && cpu->user && (gate[1] >> 13 & 3) < 3) {
+        cpu->eip -= (unsigned)software; /* a fault: the instruction itself */
         return pv_inject(vmm, VECTOR_GP, 1, vector * 8 + 2, 0);
+    }
     if (!cpu->user && (gva_t)cpu->eip - vmm->low_base < vmm->low_size) {
         pv_die(vmm, "vector %u: the frame would name an address of the VMM, %#x", vector,
                (uint32_t)cpu->eip);
@@ -61,7 +63,7 @@ int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error
         frame[n++] = error;
     frame[n++] = cpu->eip;
     frame[n++] = cpu->user ? cpu->user_cs : cpu->kernel_cs;
-    frame[n++] = pv_eflags_image(vmm);
+    frame[n++] = pv_eflags_image(vmm) | (cpu->eflags & EFLAGS_RF);
     if (cpu->user) {
         frame[n++] = esp;
         frame[n++] = cpu->user_ss;
@@ -101,6 +103,24 @@ static int has_error_code(unsigned vector)
 {
     return vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF) ||
            vector == VECTOR_AC;
+}
+
+/*
+ * INT n of user code whose vector the hypervisor's own table does not let through: a fault for the
+ * processor, but the guest's gate decides. (The error code is not looked at: QEMU's translator
+ * computes it from the vector times 16 in long mode.)
+ */
+static int user_interrupt(struct pv_vmm *vmm, uint32_t error)
+{
+    enum { INT_IMMEDIATE = 0xcd, LENGTH = 2, ERROR_IDT = 2 };
+    uint8_t bytes[LENGTH];
+
+    if (!(error & ERROR_IDT) || pv_read(vmm, vmm->cpu.eip, bytes, sizeof bytes, NULL) ||
+        bytes[0] != INT_IMMEDIATE)
+        return 0;
+    vmm->cpu.eip += LENGTH;
+    pv_inject(vmm, bytes[1], 0, 0, LENGTH);
+    return 1;
 }
 
 /* An operation that traps and was never annotated: a module's, or generated code. */
@@ -143,8 +163,11 @@ void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2
         vmm->page->cr[2] = cr2;
         break;
     case VECTOR_GP:
-        if (!cpu->user && emulate(vmm))
+        if (cpu->user ? user_interrupt(vmm, error) : emulate(vmm))
             return;
+        break;
+    case VECTOR_DB:
+        cpu->dr[6] |= vmm->backend.debug_status(vmm->backend.context) & 0xf00f;
         break;
     default:
         break;
@@ -184,13 +207,47 @@ void pv_deliver(struct pv_vmm *vmm)
 
 int pv_descriptor(struct pv_vmm *vmm, uint16_t selector, uint64_t *descriptor)
 {
-    uint32_t offset = selector & ~7u;
+    uint32_t offset = selector & ~7u, base = vmm->cpu.gdt_base, limit = vmm->cpu.gdt_limit;
 
-    if (selector & 4)
-        return -1; /* no LDT */
-    if (offset + 7 > vmm->cpu.gdt_limit)
+    if (selector & 4) {
+        base = vmm->cpu.ldt_base;
+        limit = vmm->cpu.ldt_limit;
+    }
+    if (offset + 7 > limit)
         return -1;
-    return pv_read(vmm, vmm->cpu.gdt_base + offset, descriptor, 8, NULL) ? -1 : 0;
+    return pv_read(vmm, base + offset, descriptor, 8, NULL) ? -1 : 0;
+}
+
+/* A guest's descriptor as the processor may have it: code and data, with privilege level 3 and
+ * accessed, since the hypervisor's copy is read-only; nothing else. */
+static uint64_t user_descriptor(uint64_t d)
+{
+    if (!(d & DESCRIPTOR_S) || !(d & DESCRIPTOR_PRESENT))
+        return 0;
+    return d | DESCRIPTOR_DPL3 | 1ull << 40;
+}
+
+/*
+ * The LDT that the processor uses is a copy as well, made at LLDT: Linux makes a new table for each
+ * change.
+ */
+void pv_sync_ldt(struct pv_vmm *vmm)
+{
+    uint32_t entries = vmm->cpu.ldt_limit ? (vmm->cpu.ldt_limit + 1) / 8 : 0;
+
+    if (entries > PV_LDT_ENTRIES)
+        entries = PV_LDT_ENTRIES;
+    for (uint32_t i = 0; i < entries; i++) {
+        uint64_t d;
+
+        if (pv_read(vmm, vmm->cpu.ldt_base + i * 8, &d, 8, NULL))
+            d = 0;
+        if (d == vmm->ldt_mirror[i])
+            continue;
+        vmm->ldt_mirror[i] = d;
+        vmm->backend.set_local_descriptor(vmm->backend.context, i, user_descriptor(d));
+    }
+    vmm->backend.set_ldt(vmm->backend.context, entries);
 }
 
 /*
@@ -218,10 +275,6 @@ void pv_sync_descriptors(struct pv_vmm *vmm)
         if (d == vmm->gdt_mirror[i])
             continue;
         vmm->gdt_mirror[i] = d;
-        if (!(d & DESCRIPTOR_S) || !(d & DESCRIPTOR_PRESENT))
-            d = 0;
-        else
-            d |= DESCRIPTOR_DPL3 | 1ull << 40; /* accessed: the hypervisor's copy is read-only */
-        vmm->backend.set_descriptor(vmm->backend.context, i, d);
+        vmm->backend.set_descriptor(vmm->backend.context, i, user_descriptor(d));
     }
 }

@@ -63,6 +63,7 @@ enum pv_sreg { PV_ES, PV_CS, PV_SS, PV_DS, PV_FS, PV_GS };
 #define CR0_CD   (1u << 30)
 #define CR0_PG   (1u << 31)
 #define CR4_TSD  (1u << 2)
+#define CR4_DE   (1u << 3)
 #define CR4_PSE  (1u << 4)
 #define CR4_PAE  (1u << 5)
 #define CR4_PGE  (1u << 7)
@@ -125,6 +126,7 @@ struct pv_cpu {
     uint64_t efer;
     uint32_t gdt_base, gdt_limit, idt_base, idt_limit;
     uint16_t ldt, tr;
+    uint32_t ldt_base, ldt_limit; /* of the descriptor that was in the GDT at LLDT; limit 0: none */
     uint32_t tss_base, tss_limit;
     uint32_t halted; /* hlt executed, waits for an interrupt */
     uint32_t shadow; /* interrupts are held off until the next operation */
@@ -152,6 +154,12 @@ struct pv_backend {
     void (*activate)(void *context, unsigned space);
     /* GDT entry (index) that the processor uses becomes (descriptor) */
     void (*set_descriptor)(void *context, unsigned index, uint64_t descriptor);
+    /* the same for the LDT that the processor uses, and how many entries it has (0: no LDT) */
+    void (*set_local_descriptor)(void *context, unsigned index, uint64_t descriptor);
+    void (*set_ldt)(void *context, unsigned entries);
+    /* debug register (0 to 3, 6, 7) of the processor; what DR6 says after a debug exception */
+    void (*set_debug_register)(void *context, unsigned number, uint32_t value);
+    uint32_t (*debug_status)(void *context);
     void (*set_ts)(void *context, int on);
     void (*console)(void *context, const char *text, size_t length);
     uint64_t (*now)(void *context);                     /* nanoseconds, monotonic */
@@ -159,6 +167,8 @@ struct pv_backend {
     void (*block)(void *context);                       /* wait for an event or the deadline */
     void (*power)(void *context, int status);           /* end: 0 reboot/poweroff, else failure */
 };
+
+#define PV_POWER_PANIC 9 /* status for (power): the guest's kernel panicked */
 
 #define PV_SPACES      48
 #define PV_KERNEL_BASE 0xc0000000u
@@ -186,6 +196,13 @@ struct pv_space {
     uint32_t nodes;              /* how many */
     uint16_t region[PV_REGIONS]; /* node of each 2 MiB stretch, 0: none */
 };
+
+#define PV_LDT_ENTRIES 8192u /* SDM 3A 3.5.1: a selector's index has 13 bits */
+
+/* DR6 and DR7 after a reset, SDM 3A table 9-1 */
+#define DR6_RESET 0xffff0ff0u
+#define DR7_RESET 0x00000400u
+#define DR7_GD    (1u << 13)
 
 /* Guest-physical addresses from here on are pages of the VMM that the guest may use: stubs and vCPU
  * page. */
@@ -225,11 +242,13 @@ struct pv_vmm {
     uint16_t free_nodes;
     struct pv_node *node; /* PV_NODES of them, index 0 unused */
     uint64_t gdt_mirror[512];
+    uint64_t ldt_mirror[PV_LDT_ENTRIES];
     uint8_t booted;       /* user mode was entered once */
     uint8_t untranslated; /* runs at its load address: link address minus load_offset */
     uint8_t dead;
-    uint8_t counters_at_end; /* print them when the guest ends */
-    uint8_t console_escape;  /* PREVIRT_COUNTERS_KEY was typed */
+    uint8_t counters_at_end;         /* print them when the guest ends */
+    uint8_t console_escape;          /* PREVIRT_COUNTERS_KEY was typed */
+    uint8_t panicked, panic_matched; /* what the guest's console says: see devices.c */
     struct previrt_pc pc;
     struct previrt_device counters_device;
     struct previrt_range counters_range;
@@ -263,10 +282,13 @@ void pv_shadow_invlpg(struct pv_vmm *vmm, gva_t va);
 void pv_shadow_paging_mode(struct pv_vmm *vmm);
 
 /* trap.c */
+/* (software): length of the instruction that asked for it, behind which eip is; 0: an exception or
+ * a device */
 int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error, int software);
 void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2);
 void pv_deliver(struct pv_vmm *vmm); /* pending interrupts, before every return to the guest */
 void pv_sync_descriptors(struct pv_vmm *vmm);
+void pv_sync_ldt(struct pv_vmm *vmm);
 int pv_descriptor(struct pv_vmm *vmm, uint16_t selector, uint64_t *descriptor);
 
 /* ops.c */
@@ -287,7 +309,8 @@ uint64_t pv_tsc(void);
 void pv_devices_init(struct pv_vmm *vmm);
 /* what was typed on the console; the VMM's own keys are taken out */
 void pv_console_input(struct pv_vmm *vmm, const uint8_t *data, size_t length);
-void pv_time(struct pv_vmm *vmm); /* advance the devices to now, arm the next deadline */
+void pv_reset(struct pv_vmm *vmm); /* the guest reset its machine: the end */
+void pv_time(struct pv_vmm *vmm);  /* advance the devices to now, arm the next deadline */
 
 /* report.c */
 void pv_printf(struct pv_vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
