@@ -165,6 +165,13 @@ bool previrt_pic_pending(const struct previrt_pic *pic)
     return pic->output;
 }
 
+bool previrt_pic_waits(const struct previrt_pic *pic, unsigned line)
+{
+    const struct previrt_8259a *chip = &pic->chip[line / 8 & 1];
+
+    return line < PREVIRT_IRQ_LINES && (requests(chip) & ~chip->imr & 1u << line % 8) != 0;
+}
+
 uint8_t previrt_pic_acknowledge(struct previrt_pic *pic)
 {
     struct previrt_8259a *master = &pic->chip[MASTER], *slave = &pic->chip[SLAVE];

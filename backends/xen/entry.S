@@ -89,9 +89,9 @@ resume_critical:
     cmpb    $0, -1(%r15) /* evtchn_upcall_pending stands before the mask */
     jne     resume_again
     iretq
-resume_critical_end:
-resume_again:
+resume_again: /* events are still unmasked: one may come here, too */
     movb    $1, (%r15)
+resume_critical_end:
     lea     pv_stack_top(%rip), %rsp
     call    pv_xen_events
     jmp     pv_resume

@@ -4,11 +4,25 @@
 
 #define CONSOLE_DELAY 2000000u /* ns that output may wait for more */
 
+/* How far the devices' clock may be behind, before ticks are lost after all. */
+#define CATCH_UP_LIMIT  1000000000u /* ns */
+#define CATCH_UP_PERIOD 10000000u   /* when to look again, if the guest does not take its ticks */
+#define TIMER_LINE      0
+
+/*
+ * The devices' clock. It is the hypervisor's, but it never passes a moment at which a device has
+ * something to do: pv_time() does those one after the other.
+ */
 static uint64_t host_clock(void *context)
 {
     struct pv_vmm *vmm = context;
+    uint64_t now, next;
 
-    return vmm->backend.now(vmm->backend.context);
+    if (vmm->advancing)
+        return vmm->device_time;
+    now = vmm->backend.now(vmm->backend.context);
+    next = previrt_bus_deadline(&vmm->pc.bus);
+    return now < next ? now : next - 1;
 }
 
 void pv_reset(struct pv_vmm *vmm)
@@ -129,8 +143,35 @@ void pv_devices_init(struct pv_vmm *vmm)
     counters_init(vmm);
 }
 
+/*
+ * A guest that was not scheduled for some periods of its timer must still get every tick: time that
+ * it counts by them would be lost. So the devices' clock waits at each tick until the one before
+ * has been taken, and hurries after the hypervisor's from then on: each acknowledged tick brings
+ * the next one, at the port access that ends it.
+ */
 void pv_time(struct pv_vmm *vmm)
 {
-    previrt_bus_run(&vmm->pc.bus);
-    vmm->backend.set_deadline(vmm->backend.context, previrt_bus_deadline(&vmm->pc.bus));
+    struct previrt_bus *bus = &vmm->pc.bus;
+    uint64_t now = vmm->backend.now(vmm->backend.context), next;
+
+    vmm->advancing = 1;
+    while ((next = previrt_bus_deadline(bus)) <= now) {
+        if (now - next < CATCH_UP_LIMIT && previrt_pic_waits(&vmm->pc.pic, TIMER_LINE))
+            break;
+        vmm->device_time = next;
+        previrt_bus_run(bus);
+        if (previrt_bus_deadline(bus) <= next) { /* a device that never gets done */
+            next = now + 1;
+            break;
+        }
+    }
+    if (next > now) {
+        vmm->device_time = now;
+        previrt_bus_run(bus);
+        next = previrt_bus_deadline(bus);
+    } else {
+        next = now + CATCH_UP_PERIOD;
+    }
+    vmm->advancing = 0;
+    vmm->backend.set_deadline(vmm->backend.context, next);
 }

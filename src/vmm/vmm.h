@@ -250,6 +250,8 @@ struct pv_vmm {
     uint8_t console_escape;          /* PREVIRT_COUNTERS_KEY was typed */
     uint8_t panicked, panic_matched; /* what the guest's console says: see devices.c */
     struct previrt_pc pc;
+    uint64_t device_time; /* what the devices' clock says while they are brought up to date */
+    uint8_t advancing;    /* that is now */
     struct previrt_device counters_device;
     struct previrt_range counters_range;
     struct previrt_counters mark; /* (count) as it was at PREVIRT_COUNTERS_MARK */
