@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// operations: mov to dbr, mov from dbr
+// alone: faults
+// emulated: right
+	.include "guest.inc"
+	guest
+	mov r9=2
+	mov r10=3
+	movl r8=0x2000000000001000 ;;
+	mov dbr[r9]=r8
+	mov dbr[r10]=r0 ;;
+	srlz.d ;;
+	mov r11=dbr[r9] ;;
+	expect r11, 0x2000000000001000, 1
+	mov r11=dbr[r10] ;;
+	expect r11, 0, 2
+	set_iva
+	ssm PSR_IC
+	movl r9=200 ;;			// there is no such register
+	srlz.i ;;
+	mov r11=dbr[r9] ;;
+	expect r14, 1, 3
+	expect r8, 0x5400, 4
+	expect_bits r9, 0xffff, 0x30, 5
+	leave 0
+	skipping_handler
+	vectors skip
