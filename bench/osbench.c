@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * osbench: what a kernel's sensitive instructions cost a program. Runs in a guest, as /bin/osbench
- * SCALE; SCALE divides the repetitions. One line for each operation:
+ * SCALE [pause]; SCALE divides the repetitions. One line for each operation:
  *
  *   osbench NAME TICKS NANOSECONDS
  *
  * both per operation, each the median of several rounds. Ticks are the time-stamp counter: host
  * time under QEMU's translator, executed instructions under -icount shift=0 (then they repeat
- * exactly).
+ * exactly). With "pause" it prints `osbench-pause NAME OPERATIONS`, how many were done since the
+ * last pause, and waits for a line after each.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -267,7 +268,18 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void measure(const struct benchmark *benchmark, unsigned scale)
+static void wait_for_line(const char *name, unsigned operations)
+{
+    int c;
+
+    printf("osbench-pause %s %u\n", name, operations);
+    fflush(stdout);
+    do
+        c = getchar();
+    while (c != '\n' && c != EOF);
+}
+
+static void measure(const struct benchmark *benchmark, unsigned scale, int pauses)
 {
     unsigned repetitions = benchmark->repetitions / scale;
     double tick[ROUNDS], nanosecond[ROUNDS];
@@ -292,11 +304,14 @@ static void measure(const struct benchmark *benchmark, unsigned scale)
     qsort(nanosecond, ROUNDS, sizeof(nanosecond[0]), compare);
     printf("osbench %s %.2f %.2f\n", benchmark->name, tick[ROUNDS / 2], nanosecond[ROUNDS / 2]);
     fflush(stdout);
+    if (pauses)
+        wait_for_line(benchmark->name, (ROUNDS * repetitions + 1) * benchmark->operations);
 }
 
 int main(int argc, char **argv)
 {
     long scale = 1;
+    int pauses;
 
     self = argv[0];
     if (argc > 1 && !strcmp(argv[1], "leave"))
@@ -307,10 +322,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "osbench: the scale must be 1 to 1000\n");
         return 2;
     }
+    pauses = argc > 2 && !strcmp(argv[2], "pause");
+    if (pauses)
+        wait_for_line("start", 1);
     printf("osbench-start %llu\n", (unsigned long long)ticks());
     fflush(stdout);
     for (size_t i = 0; i < sizeof(benchmarks) / sizeof(benchmarks[0]); i++)
-        measure(&benchmarks[i], (unsigned)scale);
+        measure(&benchmarks[i], (unsigned)scale, pauses);
     printf("osbench-end %llu\n", (unsigned long long)ticks());
     return 0;
 }
