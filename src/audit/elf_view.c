@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "elf_view.h"
-#include "table/table.h"
 
 /* Made-up addresses of an object's sections begin here and are this far apart at least. */
 #define OBJECT_BASE  0x40000000 /* unlike any small constant */
@@ -435,12 +434,10 @@ int pv_view_relocated(const struct pv_view *elf, const struct pv_view_section *s
                     continue;
                 relative = relocation.type != R_386_32;
             } else if (elf->machine == EM_IA_64) {
-                /* tables of 32-bit distances; GNU ld leaves bits out that could be a slot number
-                 * (table/table.h) */
+                /* tables of 32-bit distances */
                 if (relocation.type != R_IA64_PCREL32LSB)
                     continue;
                 relative = true;
-                value = relocation.offset & PV_IA64_FIELD_SLOT;
             } else {
                 if (relocation.type != R_X86_64_32 && relocation.type != R_X86_64_32S &&
                     relocation.type != R_X86_64_PC32 && relocation.type != R_X86_64_PLT32)
@@ -455,7 +452,7 @@ int pv_view_relocated(const struct pv_view *elf, const struct pv_view_section *s
                 return PREVIRT_E_MALFORMED;
             }
             if (symbol.section && symbol.section < elf->section_count)
-                value += elf->sections[symbol.section].address + symbol.value;
+                value = elf->sections[symbol.section].address + symbol.value;
             memcpy(&field, copy + relocation.offset, sizeof(field));
             if (relocation.explicit_addend)
                 field = (uint32_t)relocation.addend;

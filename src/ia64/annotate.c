@@ -322,8 +322,7 @@ static int write_fragments(struct annotation *a, struct pv_table_writer *writer,
                 return writer->status;
             pv_put32(writer->out + reloc.offset, 0);
             reloc.info = ELF64_R_INFO((uint64_t)symbol, R_IA64_PCREL32LSB);
-            reloc.addend =
-                (int64_t)(a->entries[i].site.address - value - (reloc.offset & PV_IA64_FIELD_SLOT));
+            reloc.addend = (int64_t)(a->entries[i].site.address - value);
             pv_elf_put_reloc(&a->elf, SHT_RELA, relocs + *runs * reloc_size, &reloc);
             ++*runs;
             for (; i < run_end; i++)

@@ -348,8 +348,6 @@ static int relocate(struct previrt_image *image, uint32_t index, struct pv_notes
             target = &image->sections[symbol.section];
             if (!(target->flags & PREVIRT_SECTION_EXEC) || !target->data)
                 return PREVIRT_E_RANGE;
-            if (elf->machine == EM_IA_64)
-                reloc.offset &= ~(uint64_t)PV_IA64_FIELD_SLOT;
             pv_put32(field, (uint32_t)(target->address + symbol.value + (uint64_t)reloc.addend -
                                        reloc.offset));
         }

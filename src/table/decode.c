@@ -119,6 +119,10 @@ static int read_run(struct pv_table_cursor *cursor)
     int status;
 
     cursor->record = cursor->position;
+    while (cursor->arch == PREVIRT_ARCH_IA64 && cursor->position % PV_ANCHOR_ALIGN &&
+           cursor->position < cursor->end)
+        if (cursor->notes[cursor->position++])
+            return PREVIRT_E_MALFORMED;
     if (cursor->end - cursor->position < PV_ANCHOR_SIZE)
         return PREVIRT_E_TRUNCATED;
     anchor = (uint64_t)(int64_t)(int32_t)pv_get32(cursor->notes + cursor->position);

@@ -64,8 +64,17 @@ void pv_table_begin_fragment(struct pv_table_writer *writer, unsigned arch)
 
 size_t pv_table_begin_run(struct pv_table_writer *writer, size_t count)
 {
-    size_t anchor = writer->size;
+    size_t anchor;
 
+    /* the notes begin at a multiple of 4, whatever they are in */
+    if (writer->arch == PREVIRT_ARCH_IA64) {
+        size_t padding = -writer->size & (PV_ANCHOR_ALIGN - 1);
+        uint8_t *pad = reserve(writer, padding);
+
+        for (size_t i = 0; pad && i < padding; i++)
+            pad[i] = 0;
+    }
+    anchor = writer->size;
     reserve(writer, PV_ANCHOR_SIZE);
     put_uleb(writer, (uint32_t)count);
     writer->run_begins = 1;
@@ -179,7 +188,8 @@ size_t previrt_table_bound(size_t count)
 {
     const size_t fragment =
         PV_NOTE_DESC + PV_DESC_RUNS + PV_ANCHOR_SIZE + PV_ULEB_MAX + PV_NOTE_ALIGN;
-    const size_t site = PV_RECORD_MAX + PV_ANCHOR_SIZE + 1; /* IA64: each may open a run */
+    /* IA64: each may open a run */
+    const size_t site = PV_RECORD_MAX + PV_ANCHOR_SIZE + PV_ANCHOR_ALIGN + 1;
 
     if (count > (SIZE_MAX - fragment) / (site + fragment))
         return SIZE_MAX;

@@ -42,18 +42,15 @@ enum {
 
 enum {
     PV_ANCHOR_SIZE = 4,
-    PV_ULEB_MAX = 5, /* bytes of a 32-bit ULEB128 */
+    PV_ANCHOR_ALIGN = 4, /* IA64 */
+    PV_ULEB_MAX = 5,     /* bytes of a 32-bit ULEB128 */
     PV_RECORD_MAX = PV_ULEB_MAX + 3,
     PV_ROOM_LENGTH = 0x0f,
     PV_ROOM_PAD_SHIFT = 4,
     PV_ROOM_FLAGS_DEAD = 0x80,
     PV_IA64_BUNDLE = 16,
     PV_IA64_SLOTS = 3,
-    PV_IA64_SLOT_BYTES = 6, /* 41 bits */
-    /* R_IA64_PCREL32LSB as GNU ld has it: these bits of the field's address count as a slot number
-     * and are left out, so that the addend of a field that is not aligned has to make up for them
-     */
-    PV_IA64_FIELD_SLOT = 3
+    PV_IA64_SLOT_BYTES = 6 /* 41 bits */
 };
 
 /* struct previrt_table_cursor, seen from inside. */

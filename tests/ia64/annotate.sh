@@ -47,6 +47,9 @@ check "scan and audit count as objdump does" "$here/compare" "$previrt" sites.o 
 check "an object without a table fails the audit" sh -c '"$1" audit plain.o >out; [ $? = 1 ] && grep -q "^missed" out' - "$previrt"
 check "records: every operation but that in .exit.text" is "$(records sites.o)" \
     "$(($("$previrt" scan --sites sites.o | grep -c ' 0x') - 1))"
+check "anchors are aligned, as linkers and module loaders want them" sh -c '
+    ${0}readelf -rW sites.o | sed -n "/note.previrt/,/^\$/s/^\([0-9a-f]\{16\}\) .*PCREL32LSB.*/\1/p" >anchors
+    [ "$(wc -l <anchors)" = 3 ] && ! grep -q "[^048c]\$" anchors' $prefix
 "$previrt" table dump sites.o >dump
 check "pinned: what tables name, and no more" is "$(grep -c ' pinned ' dump)" 2
 check "pinned: the bundle of a load that may fault" grep -Eq ':1 +mov from cr +pinned +pinned\+0x0 +r9, 66' dump
