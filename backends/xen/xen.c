@@ -81,7 +81,10 @@ static struct stub {
     uint8_t push;                 /* offset of `push $number`: behind it one word is on the stack */
     uint8_t sets_if;              /* the virtual IF is set by the first instruction */
 } stubs[SITES_MAX];
-static uint8_t low_pages[LOW_SIZE] __attribute__((aligned(4096)));
+/* The vCPU page, the entry, the stubs; and the stubs again, as kernel code sees them that runs at
+ * its load address: these tell so (UNTRANSLATED), since nothing else does. */
+static uint8_t low_pages[LOW_SIZE + STUBS_SIZE] __attribute__((aligned(4096)));
+#define UNTRANSLATED (1u << 31)
 static uint8_t plan_memory[8u << 20] __attribute__((aligned(16)));
 static shared_info_t *shared_info;
 static uint8_t shared_info_page[4096] __attribute__((aligned(4096)));
@@ -258,11 +261,17 @@ static unsigned long va_pfn(const void *p)
 static void x_map(void *context, unsigned space, gva_t va, gpa_t gpa, int protection)
 {
     uint32_t l1 = table_for(space, va);
-    unsigned long pfn =
-        gpa >= PV_GPA_LOW ? va_pfn(low_pages) + ((gpa - PV_GPA_LOW) >> 12) : ram_pfn + (gpa >> 12);
-    uint64_t e = (uint64_t)p2m[pfn] << 12 | X_P | X_US | X_A;
+    unsigned long pfn = ram_pfn + (gpa >> 12);
+    uint64_t e;
 
     (void)context;
+    if (gpa >= PV_GPA_LOW) {
+        gpa -= PV_GPA_LOW;
+        if (gpa >= LOW_STUBS - LOW_BASE && va != LOW_BASE + gpa)
+            gpa += STUBS_SIZE;
+        pfn = va_pfn(low_pages) + (gpa >> 12);
+    }
+    e = (uint64_t)p2m[pfn] << 12 | X_P | X_US | X_A;
     if (protection & PV_MAP_WRITE)
         e |= X_RW | X_D;
     if (!(protection & PV_MAP_EXEC))
@@ -542,15 +551,17 @@ uint16_t pv_segment_read(unsigned sreg)
 void pv_xen_operation(unsigned index)
 {
     struct pv_op_site site;
+    int untranslated = (index & UNTRANSLATED) != 0;
 
     vmm.count.exits++;
     vmm.count.operations++;
     vmm.cpu.user = 0;
+    index &= ~UNTRANSLATED;
     if (index >= site_count) {
         pv_die(&vmm, "operation number %u does not exist", index);
         return;
     }
-    if (!vmm.untranslated) {
+    if (!untranslated) {
         pv_operation(&vmm, &sites[index]);
         return;
     }
@@ -568,11 +579,12 @@ static void leave_stub(void)
 {
     struct pv_cpu *cpu = &vmm.cpu;
     uint32_t eip = (uint32_t)cpu->eip, flags;
+    int untranslated = vmm.load_offset && eip + vmm.load_offset - LOW_STUBS < STUBS_SIZE;
     size_t low = 0, high = site_count;
     const struct stub *stub;
     unsigned offset;
 
-    if (vmm.untranslated)
+    if (untranslated)
         eip += vmm.load_offset;
     if (eip - LOW_STUBS >= STUBS_SIZE || !site_count)
         return;
@@ -599,7 +611,7 @@ static void leave_stub(void)
     }
     if (stub->sets_if && offset)
         pv_set_if(vmm.page, 0);
-    cpu->eip = (gva_t)(sites[low].address - (vmm.untranslated ? vmm.load_offset : 0));
+    cpu->eip = (gva_t)(sites[low].address - (untranslated ? vmm.load_offset : 0));
     vmm.count.rolled_back++;
 }
 
@@ -611,7 +623,6 @@ void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
         vmm.cpu.user_cs = cs;
         vmm.cpu.user_ss = ss & 0xffff;
     }
-    vmm.untranslated = vmm.cpu.eip < vmm.load_offset && !vmm.booted;
     if (!vmm.cpu.user)
         leave_stub();
     if (vector == EVENT_VECTOR) {
@@ -803,6 +814,12 @@ static int rewrite(const uint8_t *image)
         pv_die(&vmm, "the guest has no patch-up table: it was not built through previrt");
         return -1;
     }
+    __builtin_memcpy(low_pages + LOW_SIZE, low_pages + (LOW_STUBS - LOW_BASE), STUBS_SIZE);
+    for (size_t i = 0; i < site_count; i++) {
+        uint8_t *number = low_pages + LOW_SIZE + (stubs[i].address - LOW_STUBS) + stubs[i].push + 1;
+
+        number[3] |= UNTRANSLATED >> 24;
+    }
     pv_printf(&vmm, "previrt: %u sites: %u inlined, %u stubs (%u bytes), %u kept, %u dormant\n",
               stats.sites, stats.inlined, stats.stubbed, stats.stub_bytes, stats.kept,
               stats.dormant);
@@ -889,6 +906,7 @@ static void clear_ram(void)
 void pv_xen_main(start_info_t *si)
 {
     static trap_info_t traps[22];
+    struct pv_boot boot;
     unsigned long frame;
     unsigned n = 0;
     long r;
@@ -973,14 +991,16 @@ void pv_xen_main(start_info_t *si)
         pv_die(&vmm, "there is no guest in this image: previrt pack puts one in");
         stop(3);
     }
-    if (pv_load_linux(&vmm, pv_guest_segment.image, pv_guest_segment.size, (void *)si->mod_start,
-                      si->mod_len, (const char *)si->cmd_line) ||
-        rewrite(pv_guest_segment.image))
+    boot = (struct pv_boot){.image = pv_guest_segment.image,
+                            .size = pv_guest_segment.size,
+                            .module = (const void *)si->mod_start,
+                            .module_size = si->mod_len,
+                            .command_line = (const char *)si->cmd_line};
+    if (pv_load(&vmm, &boot) || rewrite(pv_guest_segment.image))
         stop(3);
     pv_sync_descriptors(&vmm);
     pv_segment_load(PV_DS, 0x18);
     pv_segment_load(PV_ES, 0x18);
-    vmm.untranslated = 1;
     for (gva_t va = 0; va < (64u << 20) && va < vmm.ram_size; va += PV_NODE_SPAN)
         pv_shadow_fault(&vmm, va, PFE_W);
     pv_printf(&vmm, "previrt: counters at machine address %#lx\n", p2m[va_pfn(&vmm.count)] << 12);

@@ -194,8 +194,6 @@ static enum outcome far_jump(struct pv_vmm *vmm, uint16_t selector, uint32_t off
     vmm->cpu.kernel_cs = selector & ~SELECTOR_RPL;
     vmm->page->segment[PV_CS] = vmm->cpu.kernel_cs;
     vmm->cpu.eip = offset;
-    if (offset >= vmm->load_offset)
-        vmm->untranslated = 0;
     return JUMPED;
 }
 

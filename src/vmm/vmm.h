@@ -243,8 +243,7 @@ struct pv_vmm {
     struct pv_node *node; /* PV_NODES of them, index 0 unused */
     uint64_t gdt_mirror[512];
     uint64_t ldt_mirror[PV_LDT_ENTRIES];
-    uint8_t booted;       /* user mode was entered once */
-    uint8_t untranslated; /* runs at its load address: link address minus load_offset */
+    uint8_t booted; /* user mode was entered once */
     uint8_t dead;
     uint8_t counters_at_end;         /* print them when the guest ends */
     uint8_t console_escape;          /* PREVIRT_COUNTERS_KEY was typed */
@@ -322,8 +321,21 @@ void pv_dump_counters(struct pv_vmm *vmm, int since_mark);
 /* the guest ends of itself: 0 reset, else failure */
 void pv_end(struct pv_vmm *vmm, int status);
 
-/* linux.c */
-int pv_load_linux(struct pv_vmm *vmm, const void *image, size_t size, const void *initrd,
-                  size_t initrd_size, const char *command_line);
+/* load.c, linux.c, multiboot.c */
+struct pv_boot {
+    const void *image; /* ELF file */
+    size_t size;
+    const void *module; /* ramdisk */
+    size_t module_size;
+    const char *command_line;
+    /* found on the way */
+    uint64_t end; /* of the image in guest-physical memory */
+    gpa_t module_at;
+};
+/* Loads and gets ready to start; 0, or -1 after pv_die(). */
+int pv_load(struct pv_vmm *vmm, struct pv_boot *boot);
+int pv_start_linux(struct pv_vmm *vmm, const struct pv_boot *boot);
+int pv_multiboot_header(const struct pv_boot *boot, uint32_t *offset); /* 1: there is one */
+int pv_start_multiboot(struct pv_vmm *vmm, const struct pv_boot *boot, uint32_t header);
 
 #endif
