@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The Xen back-end: a 64-bit PV domain (Xen's public headers: xen.h, arch-x86/xen-x86_64.h). */
 #define __XEN_INTERFACE_VERSION__ 0x00040d00
-#include <elf.h>
-#undef PF_R
+#include <stdint.h>
 #include <xen/xen.h>
 #include <xen/sched.h>
 #include <xen/event_channel.h>
 #include <xen/physdev.h>
 #include <xen/vcpu.h>
-#include <previrt/rewrite.h>
 #include "../../src/vmm/vmm.h"
 #include "layout.h"
 #include "offsets.h"
@@ -70,21 +68,10 @@ volatile uint8_t *pv_upcall_mask;
 
 static struct pv_node nodes[PV_NODES];
 static struct pv_op_site sites[SITES_MAX];
-static size_t site_count;
-
-/* The stub of sites[i], in ascending order of addresses: emit() makes them, leave_stub() undoes
- * them. */
-static struct stub {
-    uint32_t address;
-    uint8_t flags_from, flags_to; /* the flags are on the stack if from < offset <= to */
-    uint8_t slow_flags;           /* ... and here, behind the jump to the slow path; 0: never */
-    uint8_t push;                 /* offset of `push $number`: behind it one word is on the stack */
-    uint8_t sets_if;              /* the virtual IF is set by the first instruction */
-} stubs[SITES_MAX];
+static struct pv_stub stubs[SITES_MAX];
 /* The vCPU page, the entry, the stubs; and the stubs again, as kernel code sees them that runs at
- * its load address: these tell so (UNTRANSLATED), since nothing else does. */
+ * its load address. */
 static uint8_t low_pages[LOW_SIZE + STUBS_SIZE] __attribute__((aligned(4096)));
-#define UNTRANSLATED (1u << 31)
 static uint8_t plan_memory[8u << 20] __attribute__((aligned(16)));
 static shared_info_t *shared_info;
 static uint8_t shared_info_page[4096] __attribute__((aligned(4096)));
@@ -94,9 +81,9 @@ static start_info_t *start_info;
 static evtchn_port_t timer_port, console_port;
 
 /* entry.S calls these */
+void pv_xen_operation(uint32_t number);
 void pv_xen_main(start_info_t *si);
 void pv_xen_events(void);
-void pv_xen_operation(unsigned index);
 void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss);
 void pv_xen_fatal(const unsigned long *frame);
 int pv_xen_prepare(void);
@@ -504,8 +491,9 @@ static void x_power(void *context, int status)
 
 /* ---- segments ---- */
 
-void pv_segment_load(unsigned sreg, uint16_t s)
+static void x_segment_load(void *context, unsigned sreg, uint16_t s)
 {
+    (void)context;
     switch (sreg) {
     case PV_ES:
         __asm__ volatile("mov %0, %%es" ::"r"(s));
@@ -525,10 +513,11 @@ void pv_segment_load(unsigned sreg, uint16_t s)
     }
 }
 
-uint16_t pv_segment_read(unsigned sreg)
+static uint16_t x_segment_read(void *context, unsigned sreg)
 {
     uint16_t s = 0;
 
+    (void)context;
     switch (sreg) {
     case PV_ES:
         __asm__ volatile("mov %%es, %0" : "=r"(s));
@@ -548,71 +537,9 @@ uint16_t pv_segment_read(unsigned sreg)
 
 /* ---- the ways in ---- */
 
-void pv_xen_operation(unsigned index)
+void pv_xen_operation(uint32_t number)
 {
-    struct pv_op_site site;
-    int untranslated = (index & UNTRANSLATED) != 0;
-
-    vmm.count.exits++;
-    vmm.count.operations++;
-    vmm.cpu.user = 0;
-    index &= ~UNTRANSLATED;
-    if (index >= site_count) {
-        pv_die(&vmm, "operation number %u does not exist", index);
-        return;
-    }
-    if (!untranslated) {
-        pv_operation(&vmm, &sites[index]);
-        return;
-    }
-    site = sites[index];
-    site.address -= vmm.load_offset;
-    pv_operation(&vmm, &site);
-}
-
-/*
- * Kernel code was interrupted. The guest must never see an address of a stub, so one that has begun
- * is undone: nothing that it did before its far jump was more than the virtual IF and words on the
- * stack. The site's jump into the stub then runs again.
- */
-static void leave_stub(void)
-{
-    struct pv_cpu *cpu = &vmm.cpu;
-    uint32_t eip = (uint32_t)cpu->eip, flags;
-    int untranslated = vmm.load_offset && eip + vmm.load_offset - LOW_STUBS < STUBS_SIZE;
-    size_t low = 0, high = site_count;
-    const struct stub *stub;
-    unsigned offset;
-
-    if (untranslated)
-        eip += vmm.load_offset;
-    if (eip - LOW_STUBS >= STUBS_SIZE || !site_count)
-        return;
-    while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-
-        if (stubs[middle].address <= eip)
-            low = middle;
-        else
-            high = middle;
-    }
-    stub = &stubs[low];
-    offset = eip - stub->address;
-    if ((offset > stub->flags_from && offset <= stub->flags_to) ||
-        (stub->slow_flags && offset == stub->slow_flags)) {
-        if (pv_read(&vmm, cpu->gpr[PV_ESP], &flags, sizeof flags, NULL)) {
-            pv_die(&vmm, "the stack of a stub is not readable");
-            return;
-        }
-        cpu->eflags = (flags & (EFLAGS_USER & ~EFLAGS_IF)) | EFLAGS_FIXED | EFLAGS_IF;
-        cpu->gpr[PV_ESP] = (uint32_t)(cpu->gpr[PV_ESP] + sizeof flags);
-    } else if (offset > stub->push) {
-        cpu->gpr[PV_ESP] = (uint32_t)(cpu->gpr[PV_ESP] + sizeof(uint32_t));
-    }
-    if (stub->sets_if && offset)
-        pv_set_if(vmm.page, 0);
-    cpu->eip = (gva_t)(sites[low].address - (untranslated ? vmm.load_offset : 0));
-    vmm.count.rolled_back++;
+    pv_stub_operation(&vmm, number);
 }
 
 void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
@@ -624,7 +551,7 @@ void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
         vmm.cpu.user_ss = ss & 0xffff;
     }
     if (!vmm.cpu.user)
-        leave_stub();
+        pv_stub_undo(&vmm);
     if (vector == EVENT_VECTOR) {
         pv_xen_events();
         return;
@@ -660,170 +587,6 @@ int pv_xen_prepare(void)
     pv_deliver(&vmm);
     x_activate(NULL, vmm.current);
     return vmm.cpu.user;
-}
-
-/* ---- rewriting ---- */
-
-static previrt_emit_fn inline_emit;
-
-/* 32-bit code of a stub: see entry.S for the other end */
-static int emit(void *context, struct previrt_stub_request *q)
-{
-    struct previrt_stub_request base = *q;
-    uint8_t *p = q->code;
-    unsigned op = q->site->op;
-    struct pv_op_site *site;
-    struct stub *stub;
-
-    if ((op == PREVIRT_IA32_PUSH_SEG || op == PREVIRT_IA32_POP_SEG ||
-         op == PREVIRT_IA32_MOV_FROM_SEG ||
-         (op == PREVIRT_IA32_MOV_TO_SEG && q->insn->system_register <= PV_DS)) &&
-        q->insn->system_register != PV_CS && q->insn->system_register != PV_SS) {
-        /* the processor's own segment registers hold the guest's own selectors */
-        __builtin_memcpy(q->code, q->bytes, q->insn->length);
-        q->length = q->insn->length;
-        q->transfer = PREVIRT_TRANSFER_INLINE;
-        return PREVIRT_OK;
-    }
-    if (q->inline_allowed && op != PREVIRT_IA32_STI) {
-        int r = inline_emit(context, &base);
-
-        if (r == PREVIRT_OK && base.transfer == PREVIRT_TRANSFER_INLINE) {
-            *q = base;
-            return r;
-        }
-    }
-    if (site_count == SITES_MAX)
-        return PREVIRT_E_STUBS;
-    site = &sites[site_count];
-    site->address = q->site->address;
-    site->room = q->room;
-    site->insn = *q->insn;
-    q->transfer = PREVIRT_TRANSFER_JUMP;
-    q->shared = 0;
-    stub = &stubs[site_count];
-    *stub = (struct stub){.address = (uint32_t)q->stub_address};
-    if (site_count && stub->address < stubs[site_count - 1].address)
-        return PREVIRT_E_STUBS;
-    if (op == PREVIRT_IA32_STI) {
-        /* movb $IF, vIF; [pushf]; cmpb $0, pending; jne slow; [popf]; jmp resume; slow: [popf] */
-        int dead = q->site->flags & PREVIRT_SITE_FLAGS_DEAD;
-        uint32_t flag = LOW_VCPU + PREVIRT_VCPU_EFLAGS + PREVIRT_VCPU_IF_BYTE, at;
-
-        *p++ = 0xc6, *p++ = 0x05;
-        __builtin_memcpy(p, &flag, 4), p += 4;
-        *p++ = PREVIRT_VCPU_IF_SET;
-        stub->sets_if = 1;
-        if (!dead) {
-            stub->flags_from = p - q->code;
-            *p++ = 0x9c;
-        }
-        flag = LOW_VCPU + PREVIRT_VCPU_PENDING;
-        *p++ = 0x80, *p++ = 0x3d;
-        __builtin_memcpy(p, &flag, 4), p += 4;
-        *p++ = 0;
-        *p++ = 0x75, *p++ = dead ? 5 : 6;
-        if (!dead) {
-            stub->flags_to = p - q->code;
-            *p++ = 0x9d;
-        }
-        *p++ = 0xe9;
-        at = q->resume - (q->stub_address + (uint32_t)(p - q->code) + 4);
-        __builtin_memcpy(p, &at, 4), p += 4;
-        if (!dead) {
-            stub->slow_flags = p - q->code;
-            *p++ = 0x9d;
-        }
-    }
-    {
-        uint32_t index = site_count, entry = LOW_ENTRY;
-
-        stub->push = p - q->code;
-        *p++ = 0x68;
-        __builtin_memcpy(p, &index, 4), p += 4;
-        *p++ = 0xea;
-        __builtin_memcpy(p, &entry, 4), p += 4;
-        *p++ = FLAT_RING3_CS64 & 0xff, *p++ = FLAT_RING3_CS64 >> 8;
-    }
-    q->length = p - q->code;
-    site_count++;
-    return PREVIRT_OK;
-}
-
-static int rewrite(const uint8_t *image)
-{
-    const Elf32_Ehdr *eh = (const void *)image;
-    const Elf32_Phdr *ph = (const void *)(image + eh->e_phoff);
-    static struct previrt_region regions[16];
-    struct previrt_memory memory = {regions, 0};
-    struct previrt_target target;
-    struct previrt_plan *plan = NULL;
-    struct previrt_plan_stats stats = {.size = sizeof stats};
-    const uint8_t *notes = NULL;
-    size_t notes_size = 0;
-    uint64_t notes_address = 0;
-    int status;
-
-    for (unsigned i = 0; i < eh->e_phnum; i++, ph++) {
-        if (ph->p_type == PT_LOAD && memory.count < 16 && ph->p_filesz) {
-            regions[memory.count].address = ph->p_vaddr;
-            regions[memory.count].size = ph->p_filesz;
-            regions[memory.count].read = pv_gpa(&vmm, ph->p_paddr, ph->p_filesz);
-            regions[memory.count].write = (uint8_t *)regions[memory.count].read;
-            /* Linux puts its entry text into a segment that is not marked executable */
-            regions[memory.count].flags = PREVIRT_REGION_EXECUTE;
-            memory.count++;
-        }
-        if (ph->p_type == PT_NOTE) {
-            notes = pv_gpa(&vmm, ph->p_paddr, ph->p_filesz);
-            notes_size = ph->p_filesz;
-            notes_address = ph->p_vaddr;
-        }
-    }
-    if (!notes) {
-        pv_die(&vmm, "the guest has no patch-up table: it was not built through previrt");
-        return -1;
-    }
-    previrt_target_vcpu(&target, LOW_VCPU);
-    inline_emit = target.emit;
-    target.emit = emit;
-    for (unsigned op = PREVIRT_IA32_MOV_FROM_SEG; op <= PREVIRT_IA32_POP_SEG; op++)
-        target.action[op] = PREVIRT_ACTION_INLINE;
-    target.name = "xen";
-    target.stub_address = LOW_STUBS;
-    target.stub_size = STUBS_SIZE;
-    target.stub_memory = low_pages + (LOW_STUBS - LOW_BASE);
-    status = previrt_plan(&memory, notes, notes_size, notes_address, &target, plan_memory,
-                          sizeof plan_memory, &plan);
-    if (status == PREVIRT_E_REFUSED) {
-        struct previrt_refusal r;
-
-        for (size_t i = 0; i < 20 && !previrt_plan_refusal(plan, i, &r); i++)
-            pv_printf(&vmm, "previrt: site %#llx (%s): %s\n", (unsigned long long)r.address,
-                      previrt_ia32_op_info(r.op) ? previrt_ia32_op_info(r.op)->name : "?",
-                      previrt_strerror(r.status));
-    }
-    if (status == PREVIRT_OK)
-        status = previrt_commit(plan, NULL, 0);
-    if (status) {
-        pv_die(&vmm, "the patch-up table is refused: %s", previrt_strerror(status));
-        return -1;
-    }
-    previrt_plan_stats(plan, &stats);
-    if (!stats.sites) {
-        pv_die(&vmm, "the guest has no patch-up table: it was not built through previrt");
-        return -1;
-    }
-    __builtin_memcpy(low_pages + LOW_SIZE, low_pages + (LOW_STUBS - LOW_BASE), STUBS_SIZE);
-    for (size_t i = 0; i < site_count; i++) {
-        uint8_t *number = low_pages + LOW_SIZE + (stubs[i].address - LOW_STUBS) + stubs[i].push + 1;
-
-        number[3] |= UNTRANSLATED >> 24;
-    }
-    pv_printf(&vmm, "previrt: %u sites: %u inlined, %u stubs (%u bytes), %u kept, %u dormant\n",
-              stats.sites, stats.inlined, stats.stubbed, stats.stub_bytes, stats.kept,
-              stats.dormant);
-    return 0;
 }
 
 /* ---- start ---- */
@@ -927,11 +690,23 @@ void pv_xen_main(start_info_t *si)
                                       .set_debug_register = x_set_debug_register,
                                       .debug_status = x_debug_status,
                                       .set_ts = x_set_ts,
+                                      .segment_load = x_segment_load,
+                                      .segment_read = x_segment_read,
                                       .console = x_console,
                                       .now = x_now,
                                       .set_deadline = x_set_deadline,
                                       .block = x_block,
                                       .power = x_power};
+
+    vmm.stubs = (struct pv_stubs){.site = sites,
+                                  .stub = stubs,
+                                  .limit = SITES_MAX,
+                                  .address = LOW_STUBS,
+                                  .size = STUBS_SIZE,
+                                  .memory = low_pages + (LOW_STUBS - LOW_BASE),
+                                  .untranslated = low_pages + LOW_SIZE,
+                                  .entry = LOW_ENTRY,
+                                  .entry_selector = FLAT_RING3_CS64};
 
     r = hypercall5(__HYPERVISOR_update_va_mapping, shared_info_page,
                    si->shared_info | X_P | X_RW | X_US, UVMF_INVLPG, 0, 0);
@@ -996,11 +771,11 @@ void pv_xen_main(start_info_t *si)
                             .module = (const void *)si->mod_start,
                             .module_size = si->mod_len,
                             .command_line = (const char *)si->cmd_line};
-    if (pv_load(&vmm, &boot) || rewrite(pv_guest_segment.image))
+    if (pv_load(&vmm, &boot) || pv_rewrite(&vmm, &boot, plan_memory, sizeof plan_memory))
         stop(3);
     pv_sync_descriptors(&vmm);
-    pv_segment_load(PV_DS, 0x18);
-    pv_segment_load(PV_ES, 0x18);
+    x_segment_load(NULL, PV_DS, 0x18);
+    x_segment_load(NULL, PV_ES, 0x18);
     for (gva_t va = 0; va < (64u << 20) && va < vmm.ram_size; va += PV_NODE_SPAN)
         pv_shadow_fault(&vmm, va, PFE_W);
     pv_printf(&vmm, "previrt: counters at machine address %#lx\n", p2m[va_pfn(&vmm.count)] << 12);

@@ -56,7 +56,7 @@ static uint32_t segment_base(struct pv_vmm *vmm, unsigned sreg)
 
     if (sreg != PV_FS && sreg != PV_GS)
         return 0; /* flat: what a 32-bit kernel's CS, DS, ES and SS are */
-    selector = pv_segment_read(sreg);
+    selector = vmm->backend.segment_read(vmm->backend.context, sreg);
     if (!(selector & ~SELECTOR_RPL) || pv_descriptor(vmm, selector, &d))
         return 0;
     return (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000);
@@ -170,7 +170,7 @@ static enum outcome load_segment(struct pv_vmm *vmm, unsigned sreg, uint16_t sel
             return fault(vmm, VECTOR_NP, selector & 0xfffc);
         pv_sync_descriptors(vmm);
     }
-    pv_segment_load(sreg, selector);
+    vmm->backend.segment_load(vmm->backend.context, sreg, selector);
     return NEXT;
 }
 
@@ -180,7 +180,7 @@ static uint16_t read_segment(struct pv_vmm *vmm, unsigned sreg)
         return vmm->cpu.kernel_cs;
     if (sreg == PV_SS)
         return vmm->cpu.kernel_ss;
-    return pv_segment_read(sreg);
+    return vmm->backend.segment_read(vmm->backend.context, sreg);
 }
 
 /* ---- far transfers ---- */

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <previrt/ia32.h>
+#include <previrt/rewrite.h>
 #include <previrt/table.h>
 #include <previrt/counters.h>
 #include <previrt/device.h>
@@ -161,6 +162,9 @@ struct pv_backend {
     void (*set_debug_register)(void *context, unsigned number, uint32_t value);
     uint32_t (*debug_status)(void *context);
     void (*set_ts)(void *context, int on);
+    /* the processor's ES, DS, FS and GS, which hold the guest's own selectors */
+    void (*segment_load)(void *context, unsigned sreg, uint16_t selector);
+    uint16_t (*segment_read)(void *context, unsigned sreg);
     void (*console)(void *context, const char *text, size_t length);
     uint64_t (*now)(void *context);                     /* nanoseconds, monotonic */
     void (*set_deadline)(void *context, uint64_t when); /* next timer event, ~0: none */
@@ -215,6 +219,34 @@ struct pv_op_site {
     struct previrt_ia32_insn insn;
 };
 
+/*
+ * The stub of site[i] of struct pv_stubs: at which offsets of its code it has something on the
+ * guest's stack.
+ */
+struct pv_stub {
+    gva_t address;
+    uint8_t flags_from, flags_to; /* the flags are there if from < offset <= to */
+    uint8_t slow_flags;           /* ... and here, behind the jump to the slow path; 0: never */
+    uint8_t push;                 /* offset of `push $number`: behind it the number is there */
+    uint8_t sets_if;              /* its first instruction sets the virtual IF */
+};
+
+/* All stubs, in ascending order of their addresses. The back-end sets all but (count) and the
+ * inline members. */
+struct pv_stubs {
+    struct pv_op_site *site; /* (limit) of each */
+    struct pv_stub *stub;
+    uint32_t count, limit;
+    gva_t address; /* where stubs are, */
+    uint32_t size;
+    uint8_t *memory;       /* and how the VMM writes there */
+    uint8_t *untranslated; /* (size) more: what is mapped at (address) - load_offset */
+    gva_t entry;           /* where they jump to, with their number pushed */
+    uint16_t entry_selector;
+    previrt_emit_fn inline_emit;
+    void *inline_context;
+};
+
 static inline int pv_if(const volatile struct previrt_vcpu_page *page)
 {
     return ((const volatile uint8_t *)&page->eflags)[PREVIRT_VCPU_IF_BYTE] != 0;
@@ -248,6 +280,7 @@ struct pv_vmm {
     uint8_t counters_at_end;         /* print them when the guest ends */
     uint8_t console_escape;          /* PREVIRT_COUNTERS_KEY was typed */
     uint8_t panicked, panic_matched; /* what the guest's console says: see devices.c */
+    struct pv_stubs stubs;
     struct previrt_pc pc;
     uint64_t device_time; /* what the devices' clock says while they are brought up to date */
     uint8_t advancing;    /* that is now */
@@ -294,8 +327,6 @@ int pv_descriptor(struct pv_vmm *vmm, uint16_t selector, uint64_t *descriptor);
 
 /* ops.c */
 uint32_t pv_eflags_image(struct pv_vmm *vmm);
-void pv_segment_load(unsigned sreg, uint16_t selector);
-uint16_t pv_segment_read(unsigned sreg);
 void pv_operation(struct pv_vmm *vmm, const struct pv_op_site *site);
 
 /* policy.c: the virtual processor's features. The MSR functions return 0, or -1: #GP */
@@ -305,6 +336,13 @@ void pv_cpuid_filter(uint32_t leaf, uint32_t subleaf, uint32_t registers[4]);
 int pv_read_msr(struct pv_vmm *vmm, uint32_t number, uint64_t *value);
 int pv_write_msr(struct pv_vmm *vmm, uint32_t number, uint64_t value);
 uint64_t pv_tsc(void);
+
+/* stub.c */
+int pv_stub_emit(void *vmm, struct previrt_stub_request *request); /* a previrt_emit_fn */
+#define PV_STUB_UNTRANSLATED (1u << 31) /* in the number that a stub pushes */
+void pv_stub_copy_untranslated(struct pv_stubs *stubs);
+void pv_stub_undo(struct pv_vmm *vmm); /* kernel code was interrupted: not inside a stub then */
+void pv_stub_operation(struct pv_vmm *vmm, uint32_t number); /* a stub has come to the entry */
 
 /* devices.c */
 void pv_devices_init(struct pv_vmm *vmm);
@@ -334,6 +372,8 @@ struct pv_boot {
 };
 /* Loads and gets ready to start; 0, or -1 after pv_die(). */
 int pv_load(struct pv_vmm *vmm, struct pv_boot *boot);
+/* rewrite.c: the same guest's sites become inlined code and stubs; 0, or -1 after pv_die() */
+int pv_rewrite(struct pv_vmm *vmm, const struct pv_boot *boot, void *plan_memory, size_t plan_size);
 int pv_start_linux(struct pv_vmm *vmm, const struct pv_boot *boot);
 int pv_multiboot_header(const struct pv_boot *boot, uint32_t *offset); /* 1: there is one */
 int pv_start_multiboot(struct pv_vmm *vmm, const struct pv_boot *boot, uint32_t header);

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The stubs: 32-bit code that takes a rewritten site into the VMM. Each is pushed a number and
+ * makes a far jump to (stubs.entry_selector):(stubs.entry), where the back-end's entry code takes
+ * over; its layout is remembered, so that one that was interrupted half way can be undone. Hot
+ * operations are inlined by the target `vcpu` of the library.
+ */
+#include <previrt/rewrite.h>
+#include "vmm.h"
+
+#define OPCODE_MOVB_IMM  0xc6 /* /0 with ModRM 05: movb $imm8, disp32 */
+#define OPCODE_CMPB_IMM  0x80 /* /7 with ModRM 3d: cmpb $imm8, disp32 */
+#define MODRM_MOV_DISP32 0x05
+#define MODRM_CMP_DISP32 0x3d
+#define OPCODE_JNE8      0x75
+#define OPCODE_JMP32     0xe9
+#define OPCODE_PUSHF     0x9c
+#define OPCODE_POPF      0x9d
+#define OPCODE_PUSH32    0x68
+#define OPCODE_LJMP      0xea
+
+static uint8_t *put32(uint8_t *p, uint32_t value)
+{
+    __builtin_memcpy(p, &value, sizeof value);
+    return p + sizeof value;
+}
+
+/* movb $IF, vIF; [pushf]; cmpb $0, pending; jne slow; [popf]; jmp resume; slow: [popf] */
+static uint8_t *emit_sti(struct pv_vmm *vmm, struct previrt_stub_request *q, struct pv_stub *stub,
+                         uint8_t *p)
+{
+    int dead = q->site->flags & PREVIRT_SITE_FLAGS_DEAD;
+
+    *p++ = OPCODE_MOVB_IMM, *p++ = MODRM_MOV_DISP32;
+    p = put32(p, vmm->low_base + PREVIRT_VCPU_EFLAGS + PREVIRT_VCPU_IF_BYTE);
+    *p++ = PREVIRT_VCPU_IF_SET;
+    stub->sets_if = 1;
+    if (!dead) {
+        stub->flags_from = p - q->code;
+        *p++ = OPCODE_PUSHF;
+    }
+    *p++ = OPCODE_CMPB_IMM, *p++ = MODRM_CMP_DISP32;
+    p = put32(p, vmm->low_base + PREVIRT_VCPU_PENDING);
+    *p++ = 0;
+    *p++ = OPCODE_JNE8, *p++ = dead ? 5 : 6;
+    if (!dead) {
+        stub->flags_to = p - q->code;
+        *p++ = OPCODE_POPF;
+    }
+    *p++ = OPCODE_JMP32;
+    p = put32(p, q->resume - (q->stub_address + (uint32_t)(p - q->code) + 4));
+    if (!dead) {
+        stub->slow_flags = p - q->code;
+        *p++ = OPCODE_POPF;
+    }
+    return p;
+}
+
+int pv_stub_emit(void *context, struct previrt_stub_request *q)
+{
+    struct pv_vmm *vmm = context;
+    struct pv_stubs *stubs = &vmm->stubs;
+    struct previrt_stub_request base = *q;
+    uint8_t *p = q->code;
+    unsigned op = q->site->op;
+    struct pv_op_site *site;
+    struct pv_stub *stub;
+
+    if ((op == PREVIRT_IA32_PUSH_SEG || op == PREVIRT_IA32_POP_SEG ||
+         op == PREVIRT_IA32_MOV_FROM_SEG ||
+         (op == PREVIRT_IA32_MOV_TO_SEG && q->insn->system_register <= PV_DS)) &&
+        q->insn->system_register != PV_CS && q->insn->system_register != PV_SS) {
+        /* the processor's own segment registers hold the guest's own selectors */
+        __builtin_memcpy(q->code, q->bytes, q->insn->length);
+        q->length = q->insn->length;
+        q->transfer = PREVIRT_TRANSFER_INLINE;
+        return PREVIRT_OK;
+    }
+    if (q->inline_allowed && op != PREVIRT_IA32_STI) {
+        int r = stubs->inline_emit(stubs->inline_context, &base);
+
+        if (r == PREVIRT_OK && base.transfer == PREVIRT_TRANSFER_INLINE) {
+            *q = base;
+            return r;
+        }
+    }
+    if (stubs->count == stubs->limit)
+        return PREVIRT_E_STUBS;
+    site = &stubs->site[stubs->count];
+    site->address = q->site->address;
+    site->room = q->room;
+    site->insn = *q->insn;
+    stub = &stubs->stub[stubs->count];
+    *stub = (struct pv_stub){.address = q->stub_address};
+    if (stubs->count && stub->address < stubs->stub[stubs->count - 1].address)
+        return PREVIRT_E_STUBS;
+    q->transfer = PREVIRT_TRANSFER_JUMP;
+    q->shared = 0;
+    if (op == PREVIRT_IA32_STI)
+        p = emit_sti(vmm, q, stub, p);
+    stub->push = p - q->code;
+    *p++ = OPCODE_PUSH32;
+    p = put32(p, stubs->count);
+    *p++ = OPCODE_LJMP;
+    p = put32(p, stubs->entry);
+    *p++ = stubs->entry_selector & 0xff, *p++ = stubs->entry_selector >> 8;
+    q->length = p - q->code;
+    stubs->count++;
+    return PREVIRT_OK;
+}
+
+/* The stubs as kernel code sees them that runs at its load address: they tell so, since nothing
+ * else does. */
+void pv_stub_copy_untranslated(struct pv_stubs *stubs)
+{
+    __builtin_memcpy(stubs->untranslated, stubs->memory, stubs->size);
+    for (uint32_t i = 0; i < stubs->count; i++) {
+        const struct pv_stub *stub = &stubs->stub[i];
+        uint8_t *number = stubs->untranslated + (stub->address - stubs->address) + stub->push + 1;
+
+        number[3] |= PV_STUB_UNTRANSLATED >> 24;
+    }
+}
+
+/*
+ * Kernel code was interrupted. The guest must never see an address of a stub, so one that has begun
+ * is undone: nothing that it did before its far jump was more than the virtual IF and words on the
+ * stack. The site's jump into the stub then runs again.
+ */
+void pv_stub_undo(struct pv_vmm *vmm)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+    const struct pv_stubs *stubs = &vmm->stubs;
+    uint32_t eip = (uint32_t)cpu->eip, flags;
+    int untranslated = vmm->load_offset && eip + vmm->load_offset - stubs->address < stubs->size;
+    uint32_t low = 0, high = stubs->count;
+    const struct pv_stub *stub;
+    unsigned offset;
+
+    if (untranslated)
+        eip += vmm->load_offset;
+    if (!stubs->count || eip - stubs->address >= stubs->size)
+        return;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (stubs->stub[middle].address <= eip)
+            low = middle;
+        else
+            high = middle;
+    }
+    stub = &stubs->stub[low];
+    offset = eip - stub->address;
+    if ((offset > stub->flags_from && offset <= stub->flags_to) ||
+        (stub->slow_flags && offset == stub->slow_flags)) {
+        if (pv_read(vmm, cpu->gpr[PV_ESP], &flags, sizeof flags, NULL)) {
+            pv_die(vmm, "the stack of a stub is not readable");
+            return;
+        }
+        cpu->eflags = (flags & (EFLAGS_USER & ~EFLAGS_IF)) | EFLAGS_FIXED | EFLAGS_IF;
+        cpu->gpr[PV_ESP] = (uint32_t)(cpu->gpr[PV_ESP] + sizeof flags);
+    } else if (offset > stub->push) {
+        cpu->gpr[PV_ESP] = (uint32_t)(cpu->gpr[PV_ESP] + sizeof(uint32_t));
+    }
+    if (stub->sets_if && offset)
+        pv_set_if(vmm->page, 0);
+    cpu->eip = (gva_t)(stubs->site[low].address - (untranslated ? vmm->load_offset : 0));
+    vmm->count.rolled_back++;
+}
+
+void pv_stub_operation(struct pv_vmm *vmm, uint32_t number)
+{
+    struct pv_op_site site;
+    int untranslated = (number & PV_STUB_UNTRANSLATED) != 0;
+
+    vmm->count.exits++;
+    vmm->count.operations++;
+    vmm->cpu.user = 0;
+    number &= ~PV_STUB_UNTRANSLATED;
+    if (number >= vmm->stubs.count) {
+        pv_die(vmm, "operation number %u does not exist", number);
+        return;
+    }
+    if (!untranslated) {
+        pv_operation(vmm, &vmm->stubs.site[number]);
+        return;
+    }
+    site = vmm->stubs.site[number];
+    site.address -= vmm->load_offset;
+    pv_operation(vmm, &site);
+}
