@@ -213,7 +213,10 @@ static int guest_status(int status)
  * port. */
 static int xen_status(int status)
 {
-    enum { REASON_TABLE = 3 }; /* backends/xen: the guest was not started */
+    enum {
+        REASON_TABLE = 3,    /* backends/xen: the guest was not started */
+        REASON_GUEST = 0x40, /* src/vmm: PV_STATUS_GUEST */
+    };
     int number = (status - 1) / 2;
 
     if (status == 0)
@@ -225,6 +228,10 @@ static int xen_status(int status)
     if (number == REASON_TABLE) {
         cli_error("the VMM did not start the guest (reason on the console)");
         return CLI_MALFORMED;
+    }
+    if (number >= REASON_GUEST) {
+        cli_error("the guest ended with %d", number - REASON_GUEST);
+        return CLI_FINDINGS;
     }
     cli_error("the guest was ended (reason %d, on the console)", number);
     return CLI_FINDINGS;

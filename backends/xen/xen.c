@@ -92,11 +92,12 @@ int pv_xen_prepare(void);
 
 struct xspace {
     uint32_t l4_kernel, l4_user, l3_kernel, l3_user; /* pfns, 0: not made */
-    uint32_t l2[3];
-    uint32_t l1[PV_REGIONS];
+    uint32_t l2[3], l2_user[3];
+    uint32_t l1[PV_REGIONS], l1_user[PV_REGIONS];
 };
 static struct xspace xspaces[PV_SPACES];
 static uint32_t kernel_l2, kernel_l1[PV_KERNEL_REGIONS];
+static uint32_t kernel_l2_user, kernel_l1_user[PV_KERNEL_REGIONS];
 static unsigned long ram_pfn, pool_next, pool_end;
 static uint32_t pool_free[65536];
 static unsigned pool_free_count;
@@ -184,6 +185,13 @@ static uint32_t table_alloc(void)
     return pfn;
 }
 
+static void table_free(uint32_t *pfn)
+{
+    if (*pfn)
+        pool_free[pool_free_count++] = *pfn;
+    *pfn = 0;
+}
+
 static void table_set(uint32_t table, unsigned index, uint64_t entry)
 {
     enqueue(((uint64_t)p2m[table] << 12) + index * 8, entry);
@@ -205,6 +213,8 @@ static void make_space(struct xspace *s)
     table_set(s->l4_kernel, VMM_SLOT, vmm_l3_entry);
     table_set(s->l4_kernel, PHYSMAP_SLOT, physmap_entry);
     table_set(s->l4_user, 0, to_table(s->l3_user));
+    if (kernel_l2_user)
+        table_set(s->l3_user, 3, to_table(kernel_l2_user));
     drain();
     mmuext(MMUEXT_PIN_L4_TABLE, p2m[s->l4_kernel]);
     mmuext(MMUEXT_PIN_L4_TABLE, p2m[s->l4_user]);
@@ -236,8 +246,56 @@ static uint32_t table_for(unsigned space, uint32_t va)
         }
         s->l1[region] = table_alloc();
         table_set(s->l2[gb], region & 511, to_table(s->l1[region]));
+        if (s->l2_user[gb])
+            table_set(s->l2_user[gb], region & 511, to_table(s->l1[region]));
     }
     return s->l1[region];
+}
+
+/*
+ * The user view. Below the kernel half the two views share a stretch's table until a page in it is
+ * for the kernel only, or read-only for user code only; then they part, and what user code needs it
+ * faults in again. In the kernel half it is the other way round: the user view has a table where a
+ * page is for user code.
+ */
+static uint32_t user_table_for(unsigned space, uint32_t va)
+{
+    struct xspace *s = &xspaces[space];
+    unsigned region = va >> 21, gb = va >> 30;
+
+    if (region >= PV_REGIONS) {
+        uint32_t *l1 = &kernel_l1_user[region - PV_REGIONS];
+
+        if (!kernel_l2_user) {
+            kernel_l2_user = table_alloc();
+            for (unsigned i = 0; i < PV_SPACES; i++)
+                if (xspaces[i].l3_user)
+                    table_set(xspaces[i].l3_user, 3, to_table(kernel_l2_user));
+        }
+        if (!*l1) {
+            *l1 = table_alloc();
+            table_set(kernel_l2_user, region & 511, to_table(*l1));
+        }
+        return *l1;
+    }
+    if (!s->l2_user[gb]) {
+        s->l2_user[gb] = table_alloc();
+        for (unsigned r = gb << 9; r < (gb + 1) << 9; r++)
+            if (s->l1[r])
+                table_set(s->l2_user[gb], r & 511, to_table(s->l1[r]));
+        table_set(s->l3_user, gb, to_table(s->l2_user[gb]));
+    }
+    if (!s->l1_user[region]) {
+        s->l1_user[region] = table_alloc();
+        table_set(s->l2_user[gb], region & 511, to_table(s->l1_user[region]));
+    }
+    return s->l1_user[region];
+}
+
+static uint32_t user_table(unsigned space, unsigned region)
+{
+    return region >= PV_REGIONS ? kernel_l1_user[region - PV_REGIONS]
+                                : xspaces[space].l1_user[region];
 }
 
 static unsigned long va_pfn(const void *p)
@@ -245,10 +303,17 @@ static unsigned long va_pfn(const void *p)
     return ((unsigned long)p - VIRT_BASE) >> 12;
 }
 
+static int user_as_kernel(int protection)
+{
+    return (protection & PV_MAP_USER) &&
+           !(protection & PV_MAP_WRITE) == !(protection & PV_MAP_USER_WRITE);
+}
+
 static void x_map(void *context, unsigned space, gva_t va, gpa_t gpa, int protection)
 {
     uint32_t l1 = table_for(space, va);
     unsigned long pfn = ram_pfn + (gpa >> 12);
+    unsigned region = va >> 21;
     uint64_t e;
 
     (void)context;
@@ -259,11 +324,20 @@ static void x_map(void *context, unsigned space, gva_t va, gpa_t gpa, int protec
         pfn = va_pfn(low_pages) + (gpa >> 12);
     }
     e = (uint64_t)p2m[pfn] << 12 | X_P | X_US | X_A;
-    if (protection & PV_MAP_WRITE)
-        e |= X_RW | X_D;
     if (!(protection & PV_MAP_EXEC))
         e |= X_NX;
-    table_set(l1, va >> 12 & 511, e);
+    if (protection & PV_MAP_WRITE)
+        table_set(l1, va >> 12 & 511, e | X_RW | X_D);
+    else
+        table_set(l1, va >> 12 & 511, e);
+    l1 = user_table(space, region);
+    if (l1 ||
+        (region >= PV_REGIONS ? (protection & PV_MAP_USER) != 0 : !user_as_kernel(protection))) {
+        l1 = user_table_for(space, va);
+        if (protection & PV_MAP_USER_WRITE)
+            e |= X_RW | X_D;
+        table_set(l1, va >> 12 & 511, protection & PV_MAP_USER ? e : 0);
+    }
     need_flush = 1;
 }
 
@@ -276,6 +350,8 @@ static void x_unmap(void *context, unsigned space, gva_t va)
     if (!l1)
         return;
     table_set(l1, va >> 12 & 511, 0);
+    if (user_table(space, region))
+        table_set(user_table(space, region), va >> 12 & 511, 0);
     need_flush = 1;
 }
 
@@ -292,16 +368,14 @@ static void x_clear(void *context, unsigned space)
             table_set(s->l3_user, gb, 0);
         }
     drain();
-    for (unsigned gb = 0; gb < 3; gb++)
-        if (s->l2[gb]) {
-            pool_free[pool_free_count++] = s->l2[gb];
-            s->l2[gb] = 0;
-        }
-    for (unsigned r = 0; r < PV_REGIONS; r++)
-        if (s->l1[r]) {
-            pool_free[pool_free_count++] = s->l1[r];
-            s->l1[r] = 0;
-        }
+    for (unsigned gb = 0; gb < 3; gb++) {
+        table_free(&s->l2[gb]);
+        table_free(&s->l2_user[gb]);
+    }
+    for (unsigned r = 0; r < PV_REGIONS; r++) {
+        table_free(&s->l1[r]);
+        table_free(&s->l1_user[r]);
+    }
     need_flush = 1;
 }
 

@@ -40,7 +40,7 @@ static void host_exit(void *context, uint32_t code)
 {
     struct pv_vmm *vmm = context;
 
-    pv_end(vmm, code ? (int)(code << 1 | 1) : 0);
+    pv_end(vmm, (int)(PV_STATUS_GUEST | (code & (PV_STATUS_GUEST - 1))));
 }
 
 /*

@@ -687,6 +687,20 @@ static enum outcome execute(struct pv_vmm *vmm, const struct pv_op_site *site)
         if (get_rm16(vmm, i, &selector, &o))
             return o;
         return inspect(vmm, i, selector);
+    case PREVIRT_IA32_ARPL: /* SDM 2A ARPL: the larger RPL of the two */
+        if (!i->is_memory)
+            selector = r[i->rm];
+        else if (load(vmm, effective_address(vmm, i), &selector, 2, &o))
+            return o;
+        if ((selector & SELECTOR_RPL) >= (r[i->reg] & SELECTOR_RPL)) {
+            cpu->eflags &= ~(uint64_t)EFLAGS_ZF;
+            return NEXT;
+        }
+        selector = (selector & ~SELECTOR_RPL) | (r[i->reg] & SELECTOR_RPL);
+        if (put_rm(vmm, i, i->rm, 16, selector, &o))
+            return o;
+        cpu->eflags |= EFLAGS_ZF;
+        return NEXT;
     case PREVIRT_IA32_INVD:
     case PREVIRT_IA32_WBINVD:
         return NEXT; /* guest memory is write-back and coherent */

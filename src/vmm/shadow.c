@@ -114,8 +114,11 @@ static int protection(struct pv_vmm *vmm, uint64_t flags)
         p |= PV_MAP_WRITE;
     if (!(flags & PTE_NX))
         p |= PV_MAP_EXEC;
-    if (flags & PTE_US)
+    if (flags & PTE_US) {
         p |= PV_MAP_USER;
+        if ((flags & PTE_D) && (flags & PTE_RW))
+            p |= PV_MAP_USER_WRITE;
+    }
     return p;
 }
 

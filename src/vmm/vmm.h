@@ -137,12 +137,13 @@ struct pv_cpu {
 
 /* ---- guest address spaces as a back-end sees them ---- */
 
-enum pv_protection { PV_MAP_WRITE = 1, PV_MAP_EXEC = 2, PV_MAP_USER = 4 };
+enum pv_protection { PV_MAP_WRITE = 1, PV_MAP_EXEC = 2, PV_MAP_USER = 4, PV_MAP_USER_WRITE = 8 };
 
 /*
  * One change to a space, queued. (gpa) is page-aligned guest RAM. protection < 0: unmap.
  * PV_MAP_USER: user code may use it too, so it belongs in both views; without it only in the
- * kernel's.
+ * kernel's. PV_MAP_USER_WRITE: user code may write, too (with CR0.WP off the kernel may write where
+ * user code may not).
  */
 struct pv_backend {
     void *context;
@@ -171,6 +172,9 @@ struct pv_backend {
     void (*block)(void *context);                       /* wait for an event or the deadline */
     void (*power)(void *context, int status);           /* end: 0 reboot/poweroff, else failure */
 };
+
+/* A status for power() that the guest itself gave (debug-exit port): six bits of it, and this */
+#define PV_STATUS_GUEST 0x40u
 
 #define PV_POWER_PANIC 9 /* status for (power): the guest's kernel panicked */
 
