@@ -3,11 +3,14 @@
  * page tables. */
 #include "vmm.h"
 
+/* Mostly frames and descriptors: words. */
 static void copy(void *to, const void *from, size_t size)
 {
     uint8_t *t = to;
     const uint8_t *f = from;
 
+    for (; size >= 4; size -= 4, t += 4, f += 4)
+        __builtin_memcpy(t, f, 4);
     while (size--)
         *t++ = *f++;
 }
@@ -17,6 +20,19 @@ void *pv_gpa(struct pv_vmm *vmm, gpa_t gpa, size_t size)
     if (gpa >= vmm->ram_size || size > vmm->ram_size - gpa)
         return NULL;
     return vmm->ram + gpa;
+}
+
+void *pv_mapped(struct pv_vmm *vmm, gva_t va, int write)
+{
+    const uint64_t want = write ? PTE_P | PTE_RW | PTE_D : PTE_P;
+    const struct pv_node *node = &vmm->node[*pv_region(vmm, va)];
+    uint64_t e = node->pte[va >> 12 & 511];
+
+    /* node 0 maps nothing */
+    if ((e & (want | PV_PTE_STALE)) != want || (write && !(node->pde & PTE_RW)))
+        return NULL;
+    e = (e & PTE_ADDRESS) | (va & PV_PAGE_MASK);
+    return e < vmm->ram_size ? vmm->ram + e : NULL;
 }
 
 static int walk_pae(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk)
@@ -100,6 +116,17 @@ static int transfer(struct pv_vmm *vmm, gva_t va, void *buffer, size_t size, int
 
         if (n > size)
             n = size;
+        p = pv_mapped(vmm, va, write);
+        if (p) {
+            if (write)
+                copy(p, b, n);
+            else
+                copy(b, p, n);
+            va += n;
+            b += n;
+            size -= n;
+            continue;
+        }
         if (pv_walk(vmm, va, &walk) || !(p = pv_gpa(vmm, walk.gpa, n))) {
             if (fault)
                 *fault = va;

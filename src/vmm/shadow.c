@@ -11,20 +11,9 @@
  */
 #include "vmm.h"
 
-#define REGION_SHIFT 21
-
 static int in_low(struct pv_vmm *vmm, gva_t va)
 {
     return va - vmm->low_base < vmm->low_size;
-}
-
-static uint16_t *region_slot(struct pv_vmm *vmm, gva_t va)
-{
-    unsigned region = va >> REGION_SHIFT;
-
-    if (region >= PV_REGIONS)
-        return &vmm->kernel_region[region - PV_REGIONS];
-    return &vmm->space[vmm->current].region[region];
 }
 
 static void drop_node(struct pv_vmm *vmm, uint16_t *slot, int unmap)
@@ -79,7 +68,7 @@ static unsigned oldest_space(struct pv_vmm *vmm, int valid_only)
 
 static struct pv_node *get_node(struct pv_vmm *vmm, gva_t va)
 {
-    uint16_t *slot = region_slot(vmm, va);
+    uint16_t *slot = pv_region(vmm, va);
     struct pv_node *node;
 
     if (*slot)
@@ -215,7 +204,7 @@ static void sync_node(struct pv_vmm *vmm, struct pv_node *node, int prefill, int
     if ((node->pde ^ pde) & (PTE_RW | PTE_US | nx) || node->large)
         for (unsigned i = 0; i < 512; i++)
             if (node->pte[i])
-                node->pte[i] ^= 1ull << 62; /* differs from any guest entry that we read */
+                node->pte[i] ^= PV_PTE_STALE;
     node->pde = pde;
     node->large = 0;
     if (!(vmm->cpu.cr0 & CR0_PG))
@@ -364,7 +353,7 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
             walk.flags |= want;
         }
     }
-    region = region_slot(vmm, va);
+    region = pv_region(vmm, va);
     if (!*region && va < PV_KERNEL_BASE)
         vmm->space[vmm->current].nodes++;
     node = get_node(vmm, va);
@@ -379,7 +368,7 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
         node->used++;
     if (walk.large || !(vmm->cpu.cr0 & CR0_PG)) {
         if (old)
-            *slot ^= 1ull << 62;
+            *slot ^= PV_PTE_STALE;
         node->large = 0;
         sync_node(vmm, node, 1, 1);
         if (!old)
@@ -430,7 +419,7 @@ void pv_shadow_flush_all(struct pv_vmm *vmm)
 
 void pv_shadow_invlpg(struct pv_vmm *vmm, gva_t va)
 {
-    uint16_t *region = region_slot(vmm, va);
+    uint16_t *region = pv_region(vmm, va);
     struct pv_node *node;
     struct pv_walk walk;
     uint64_t *slot;

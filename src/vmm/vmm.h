@@ -189,9 +189,10 @@ struct pv_node {
     uint16_t next_free;
     uint16_t large; /* mapped from a large page: (pde) says all */
     gva_t base;
-    uint64_t pde;      /* guest's entry above, as seen last */
-    uint32_t used;     /* entries of (pte) that are not 0 */
-    uint64_t pte[512]; /* guest entry as mapped, 0: not mapped */
+    uint64_t pde;                 /* guest's entry above, as seen last */
+    uint32_t used;                /* entries of (pte) that are not 0 */
+    uint64_t pte[512];            /* guest entry as mapped, 0: not mapped */
+#define PV_PTE_STALE (1ull << 62) /* differs from every entry that we read: map it again */
 };
 
 #define PV_REGIONS        (PV_KERNEL_BASE / PV_NODE_SPAN) /* below the kernel half */
@@ -295,6 +296,15 @@ struct pv_vmm {
     struct previrt_counters count __attribute__((aligned(PREVIRT_COUNTERS_SIZE)));
 };
 
+/* The node number of the stretch around (va) in the current space, 0: none. */
+static inline uint16_t *pv_region(struct pv_vmm *vmm, gva_t va)
+{
+    unsigned region = va >> 21;
+
+    return region >= PV_REGIONS ? &vmm->kernel_region[region - PV_REGIONS]
+                                : &vmm->space[vmm->current].region[region];
+}
+
 /* memory.c */
 struct pv_walk {
     gpa_t gpa;        /* of the byte */
@@ -303,7 +313,10 @@ struct pv_walk {
     uint8_t pte_size; /* 4 or 8 */
     uint8_t large;
 };
-void *pv_gpa(struct pv_vmm *vmm, gpa_t gpa, size_t size);        /* NULL: not RAM */
+void *pv_gpa(struct pv_vmm *vmm, gpa_t gpa, size_t size); /* NULL: not RAM */
+/* What is mapped at (va) now, as kernel code may read or write it, up to the end of the page; NULL:
+ * nothing, which does not mean that the guest's tables have nothing. */
+void *pv_mapped(struct pv_vmm *vmm, gva_t va, int write);
 int pv_walk(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk); /* 0, or page-fault error bits */
 /* copy; 0 or the faulting address's page-fault error code | 0x100 with cr2 in (*fault) */
 int pv_read(struct pv_vmm *vmm, gva_t va, void *out, size_t size, gva_t *fault);
