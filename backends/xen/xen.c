@@ -16,9 +16,11 @@
 #define PHYSMAP_SLOT 510
 #define VMM_SLOT     511
 
-#define X_P   1ul
-#define X_RW  2ul
-#define X_US  4ul
+#define X_P  1ul
+#define X_RW 2ul
+#define X_US                                                                                       \
+    4ul /* in a page's entry: user code's. Xen sets it in all, but keeps apart what came without   \
+           it */
 #define X_A   0x20ul
 #define X_D   0x40ul
 #define X_NX  (1ul << 63)
@@ -106,8 +108,19 @@ static uint64_t vmm_l3_entry, physmap_entry;
 #define QUEUE 512
 static mmu_update_t queue[QUEUE];
 static unsigned queued;
-static int need_flush;
 static int current_space = -1;
+
+/* What the TLB has to forget before the guest runs again: these pages, or all. */
+#define FLUSH_PAGES 8
+#define FLUSH_ALL   (FLUSH_PAGES + 1)
+static gva_t flush_page[FLUSH_PAGES];
+static unsigned flushes;
+
+/* The one change in the queue, if it is one of a page of the space that is current. */
+static struct {
+    gva_t va;
+    int valid;
+} single;
 
 static __attribute__((noreturn)) void stop(int status);
 
@@ -151,6 +164,7 @@ static void drain(void)
 
 static void enqueue(uint64_t ptr, uint64_t val)
 {
+    single.valid = 0;
     if (queued == QUEUE)
         drain();
     queue[queued].ptr = ptr;
@@ -195,6 +209,26 @@ static void table_free(uint32_t *pfn)
 static void table_set(uint32_t table, unsigned index, uint64_t entry)
 {
     enqueue(((uint64_t)p2m[table] << 12) + index * 8, entry);
+}
+
+static void forget(unsigned space, gva_t va)
+{
+    if (va < PV_KERNEL_BASE && (int)space != current_space)
+        return; /* a change of roots flushes */
+    if (flushes < FLUSH_PAGES)
+        flush_page[flushes++] = va;
+    else
+        flushes = FLUSH_ALL;
+}
+
+/* A page's entry. */
+static void leaf_set(unsigned space, gva_t va, uint32_t table, uint64_t entry)
+{
+    const int first = !queued;
+
+    table_set(table, va >> 12 & 511, entry);
+    single.va = va;
+    single.valid = first && (va >= PV_KERNEL_BASE || (int)space == current_space);
 }
 
 static uint64_t to_table(uint32_t pfn)
@@ -323,13 +357,14 @@ static void x_map(void *context, unsigned space, gva_t va, gpa_t gpa, int protec
             gpa += STUBS_SIZE;
         pfn = va_pfn(low_pages) + (gpa >> 12);
     }
-    e = (uint64_t)p2m[pfn] << 12 | X_P | X_US | X_A;
+    e = (uint64_t)p2m[pfn] << 12 | X_P | X_A;
+    /* Xen makes pages that have this bit global: they stay in the TLB from one view to the other.
+     */
+    if (user_as_kernel(protection))
+        e |= X_US;
     if (!(protection & PV_MAP_EXEC))
         e |= X_NX;
-    if (protection & PV_MAP_WRITE)
-        table_set(l1, va >> 12 & 511, e | X_RW | X_D);
-    else
-        table_set(l1, va >> 12 & 511, e);
+    leaf_set(space, va, l1, protection & PV_MAP_WRITE ? e | X_RW | X_D : e);
     l1 = user_table(space, region);
     if (l1 ||
         (region >= PV_REGIONS ? (protection & PV_MAP_USER) != 0 : !user_as_kernel(protection))) {
@@ -338,7 +373,8 @@ static void x_map(void *context, unsigned space, gva_t va, gpa_t gpa, int protec
             e |= X_RW | X_D;
         table_set(l1, va >> 12 & 511, protection & PV_MAP_USER ? e : 0);
     }
-    need_flush = 1;
+    if (!(protection & PV_MAP_MORE))
+        forget(space, va);
 }
 
 static void x_unmap(void *context, unsigned space, gva_t va)
@@ -349,10 +385,10 @@ static void x_unmap(void *context, unsigned space, gva_t va)
     (void)context;
     if (!l1)
         return;
-    table_set(l1, va >> 12 & 511, 0);
+    leaf_set(space, va, l1, 0);
     if (user_table(space, region))
         table_set(user_table(space, region), va >> 12 & 511, 0);
-    need_flush = 1;
+    forget(space, va);
 }
 
 static void x_clear(void *context, unsigned space)
@@ -376,7 +412,27 @@ static void x_clear(void *context, unsigned space)
         table_free(&s->l1[r]);
         table_free(&s->l1_user[r]);
     }
-    need_flush = 1;
+    if ((int)space == current_space)
+        flushes = FLUSH_ALL;
+}
+
+static void flush(void)
+{
+    struct mmuext_op op[FLUSH_PAGES];
+    unsigned n = 1;
+    long r;
+
+    if (flushes == FLUSH_ALL)
+        op[0].cmd = MMUEXT_TLB_FLUSH_LOCAL;
+    else
+        for (n = 0; n < flushes; n++) {
+            op[n].cmd = MMUEXT_INVLPG_LOCAL;
+            op[n].arg1.linear_addr = flush_page[n];
+        }
+    flushes = 0;
+    r = hypercall5(__HYPERVISOR_mmuext_op, op, n, 0, DOMID_SELF, 0);
+    if (r)
+        panic("cannot flush the TLB", r);
 }
 
 static void x_activate(void *context, unsigned space)
@@ -388,9 +444,26 @@ static void x_activate(void *context, unsigned space)
     (void)context;
     if (!s->l4_kernel)
         make_space(s);
-    drain();
-    if (current_space == (int)space && !need_flush)
+    if (current_space == (int)space) {
+        if (queued == 1 && single.valid &&
+            (!flushes || (flushes == 1 && flush_page[0] == single.va))) {
+            /* the common case: one page after a fault, or one INVLPG */
+            queued = 0;
+            vmm.count.map_calls++;
+            vmm.count.map_changes++;
+            r = hypercall3(__HYPERVISOR_update_va_mapping, single.va, queue[0].val,
+                           flushes ? UVMF_INVLPG | UVMF_LOCAL : UVMF_NONE);
+            if (r)
+                panic("update_va_mapping failed", r);
+            flushes = 0;
+            return;
+        }
+        drain();
+        if (flushes)
+            flush();
         return;
+    }
+    drain();
     vmm.count.roots++;
     op[0].cmd = MMUEXT_NEW_BASEPTR;
     op[0].arg1.mfn = p2m[s->l4_kernel];
@@ -400,7 +473,7 @@ static void x_activate(void *context, unsigned space)
     if (r)
         panic("cannot load page-table roots", r);
     current_space = space;
-    need_flush = 0;
+    flushes = 0;
 }
 
 static uint64_t gdt_frame[512] __attribute__((aligned(4096)));
@@ -659,7 +732,8 @@ int pv_xen_prepare(void)
     if (vmm.dead)
         stop(7);
     pv_deliver(&vmm);
-    x_activate(NULL, vmm.current);
+    if (queued || flushes || current_space != (int)vmm.current)
+        x_activate(NULL, vmm.current);
     return vmm.cpu.user;
 }
 
@@ -711,7 +785,7 @@ static void build_memory(void)
             l1 = table_alloc();
             table_set(l2, i / 512 % 512, to_table(l1));
         }
-        table_set(l1, i % 512, (uint64_t)p2m[ram_pfn + i] << 12 | TABLE | X_D | X_NX);
+        table_set(l1, i % 512, (uint64_t)p2m[ram_pfn + i] << 12 | X_P | X_RW | X_A | X_D | X_NX);
     }
     drain();
     physmap_entry = to_table(l3);
@@ -723,7 +797,7 @@ static void build_memory(void)
         uint32_t t = table_for(0, va);
         const void *page =
             va == PREVIRT_COUNTERS_GUEST(LOW_BASE) ? (void *)&vmm.count : low_pages + at;
-        uint64_t e = (uint64_t)p2m[va_pfn(page)] << 12 | X_P | X_US | X_A;
+        uint64_t e = (uint64_t)p2m[va_pfn(page)] << 12 | X_P | X_A;
 
         if (page == &vmm.count)
             e |= X_NX;
@@ -782,8 +856,8 @@ void pv_xen_main(start_info_t *si)
                                   .entry = LOW_ENTRY,
                                   .entry_selector = FLAT_RING3_CS64};
 
-    r = hypercall5(__HYPERVISOR_update_va_mapping, shared_info_page,
-                   si->shared_info | X_P | X_RW | X_US, UVMF_INVLPG, 0, 0);
+    r = hypercall5(__HYPERVISOR_update_va_mapping, shared_info_page, si->shared_info | X_P | X_RW,
+                   UVMF_INVLPG, 0, 0);
     if (r)
         panic("cannot map shared_info", r);
     shared_info = (shared_info_t *)shared_info_page;
@@ -791,8 +865,7 @@ void pv_xen_main(start_info_t *si)
     *pv_upcall_mask = 1;
 
     frame = p2m[va_pfn(gdt_frame)];
-    r = hypercall5(__HYPERVISOR_update_va_mapping, gdt_frame, frame << 12 | X_P | X_US, UVMF_INVLPG,
-                   0, 0);
+    r = hypercall5(__HYPERVISOR_update_va_mapping, gdt_frame, frame << 12 | X_P, UVMF_INVLPG, 0, 0);
     r = r ? r : hypercall3(__HYPERVISOR_set_gdt, &frame, 512, 0);
     if (r)
         panic("cannot set the GDT", r);
@@ -802,7 +875,7 @@ void pv_xen_main(start_info_t *si)
         char *page = (char *)ldt_frames + i;
 
         r = hypercall5(__HYPERVISOR_update_va_mapping, page,
-                       (uint64_t)p2m[va_pfn(page)] << 12 | X_P | X_US, UVMF_INVLPG, 0, 0);
+                       (uint64_t)p2m[va_pfn(page)] << 12 | X_P, UVMF_INVLPG, 0, 0);
         if (r)
             panic("cannot make the LDT's pages read-only", r);
     }

@@ -16,17 +16,30 @@ static int in_low(struct pv_vmm *vmm, gva_t va)
     return va - vmm->low_base < vmm->low_size;
 }
 
-static void drop_node(struct pv_vmm *vmm, uint16_t *slot, int unmap)
+/* Entry (i) of (node) becomes (e), 0 for not mapped. */
+static void set_entry(struct pv_node *node, unsigned i, uint64_t e)
+{
+    if (!node->pte[i] != !e) {
+        node->bits[i / 64] ^= 1ull << (i % 64);
+        node->used += e ? 1 : -1u;
+    }
+    node->pte[i] = e;
+}
+
+static void unmap(struct pv_vmm *vmm, struct pv_node *node, unsigned i)
+{
+    set_entry(node, i, 0);
+    vmm->count.unmaps++;
+    vmm->backend.unmap(vmm->backend.context, vmm->current, node->base + i * PV_PAGE_SIZE);
+}
+
+static void drop_node(struct pv_vmm *vmm, uint16_t *slot)
 {
     struct pv_node *node = &vmm->node[*slot];
 
-    if (unmap && node->used)
-        for (unsigned i = 0; i < 512; i++)
-            if (node->pte[i] && !in_low(vmm, node->base + i * PV_PAGE_SIZE)) {
-                vmm->backend.unmap(vmm->backend.context, vmm->current,
-                                   node->base + i * PV_PAGE_SIZE);
-                vmm->count.unmaps++;
-            }
+    for (unsigned i = 0; node->used && i < 512; i++)
+        if (node->pte[i])
+            unmap(vmm, node, i);
     node->next_free = vmm->free_nodes;
     vmm->free_nodes = *slot;
     *slot = 0;
@@ -91,6 +104,8 @@ static struct pv_node *get_node(struct pv_vmm *vmm, gva_t va)
     node->pde = 0;
     for (unsigned i = 0; i < 512; i++)
         node->pte[i] = 0;
+    for (unsigned i = 0; i < 8; i++)
+        node->bits[i] = 0;
     return node;
 }
 
@@ -111,12 +126,22 @@ static int protection(struct pv_vmm *vmm, uint64_t flags)
     return p;
 }
 
-static void map(struct pv_vmm *vmm, gva_t va, gpa_t gpa, uint64_t flags)
+/*
+ * Entry (i) of (node) becomes (e), the guest's, which maps (gpa) with (flags): what the levels
+ * above leave of it. Where only rights are added no TLB needs to know: before a processor faults it
+ * looks again (SDM 3A 4.10.4.3).
+ */
+static void map(struct pv_vmm *vmm, struct pv_node *node, unsigned i, uint64_t e, gpa_t gpa,
+                uint64_t flags)
 {
+    const uint64_t old = node->pte[i], grows = PTE_A | PTE_D | PTE_RW;
+    int more = !old || (!((old ^ e) & ~grows) && !(old & ~e));
+
     if (gpa >= vmm->ram_size)
         return;
-    vmm->backend.map(vmm->backend.context, vmm->current, va, gpa & ~(gpa_t)PV_PAGE_MASK,
-                     protection(vmm, flags));
+    set_entry(node, i, e);
+    vmm->backend.map(vmm->backend.context, vmm->current, node->base + i * PV_PAGE_SIZE,
+                     gpa & ~(gpa_t)PV_PAGE_MASK, protection(vmm, flags) | (more ? PV_MAP_MORE : 0));
 }
 
 /* The guest's page-directory entry for a 2 MiB stretch. 0: not present or unreadable. */
@@ -144,32 +169,40 @@ static uint64_t read_pde(struct pv_vmm *vmm, gva_t va)
     }
 }
 
-/*
- * Makes the mappings of (node) agree with the guest's tables. (prefill): entries that are present
- * and accessed are mapped too, even if they were not before; (all): present ones, accessed or not.
+/* The guest's page table for the stretch of (node) in (pde), in one of the two formats; NULL: none.
  */
-static void sync_node(struct pv_vmm *vmm, struct pv_node *node, int prefill, int all)
+static void *page_table(struct pv_vmm *vmm, const struct pv_node *node, uint64_t pde)
 {
-    uint64_t pde = read_pde(vmm, node->base), top;
-    const uint64_t nx = vmm->cpu.efer & EFER_NXE ? PTE_NX : 0;
-    uint64_t *pt8 = NULL;
-    uint32_t *pt4 = NULL;
+    if (vmm->cpu.cr4 & CR4_PAE)
+        return pv_gpa(vmm, pde & PTE_ADDRESS, PV_PAGE_SIZE);
+    return pv_gpa(vmm, (pde & ~(uint64_t)PV_PAGE_MASK) + (node->base & PV_NODE_SPAN ? 2048 : 0),
+                  2048);
+}
 
-    vmm->count.syncs++;
-    if (!(pde & PTE_P)) {
-        for (unsigned i = 0; node->used && i < 512; i++)
-            if (node->pte[i]) {
-                vmm->backend.unmap(vmm->backend.context, vmm->current,
-                                   node->base + i * PV_PAGE_SIZE);
-                vmm->count.unmaps++;
-                node->pte[i] = 0;
-                node->used--;
-            }
-        node->pde = 0;
-        node->large = 0;
-        return;
-    }
-    if ((pde & PTE_PS) && all && (vmm->cpu.cr0 & CR0_PG) && (pde & PTE_RW) && !(pde & PTE_D)) {
+static uint64_t table_entry(struct pv_vmm *vmm, const void *table, unsigned i)
+{
+    return vmm->cpu.cr4 & CR4_PAE ? ((const uint64_t *)table)[i] : ((const uint32_t *)table)[i];
+}
+
+static void set_bits(struct pv_vmm *vmm, void *table, unsigned i, uint32_t bits)
+{
+    if (vmm->cpu.cr4 & CR4_PAE)
+        ((uint64_t *)table)[i] |= bits;
+    else
+        ((uint32_t *)table)[i] |= bits;
+}
+
+enum sync {
+    SYNC_MAPPED,   /* what is mapped */
+    SYNC_ACCESSED, /* and what is present and accessed */
+    SYNC_PRESENT   /* and all that is present; what is writable is made so */
+};
+
+static void sync_large(struct pv_vmm *vmm, struct pv_node *node, uint64_t pde, enum sync what)
+{
+    const uint64_t nx = vmm->cpu.efer & EFER_NXE ? PTE_NX : 0;
+
+    if (what == SYNC_PRESENT && (vmm->cpu.cr0 & CR0_PG) && (pde & PTE_RW) && !(pde & PTE_D)) {
         struct pv_walk walk;
         uint32_t *e;
 
@@ -177,79 +210,88 @@ static void sync_node(struct pv_vmm *vmm, struct pv_node *node, int prefill, int
             *e |= PTE_A | PTE_D;
         pde |= PTE_A | PTE_D;
     }
-    if (pde & PTE_PS) {
-        if (node->large && node->pde == pde && (node->used == 512 || !prefill))
-            return;
-        for (unsigned i = 0; i < 512; i++) {
-            gva_t va = node->base + i * PV_PAGE_SIZE;
-            uint64_t e = (pde & ~PTE_PS) + i * PV_PAGE_SIZE;
+    if (node->large && node->pde == pde && (node->used == 512 || what == SYNC_MAPPED))
+        return;
+    for (unsigned i = 0; i < 512; i++) {
+        uint64_t e = (pde & ~PTE_PS) + i * PV_PAGE_SIZE;
 
-            if (in_low(vmm, va))
-                continue;
-            if (node->pte[i] == e)
-                continue;
-            if (!node->pte[i]) {
-                if (!prefill)
-                    continue;
-                node->used++;
-            }
-            node->pte[i] = e;
-            map(vmm, va, e & PTE_ADDRESS, e & ~(PTE_NX & ~nx));
-        }
-        node->pde = pde;
-        node->large = 1;
+        if (node->pte[i] == e || in_low(vmm, node->base + i * PV_PAGE_SIZE) ||
+            (!node->pte[i] && what == SYNC_MAPPED))
+            continue;
+        map(vmm, node, i, e, e & PTE_ADDRESS, e & ~(PTE_NX & ~nx));
+    }
+    node->pde = pde;
+    node->large = 1;
+}
+
+/* One entry that is not as it was mapped. */
+static void sync_entry(struct pv_vmm *vmm, struct pv_node *node, void *table, unsigned i,
+                       enum sync what)
+{
+    const uint64_t nx = vmm->cpu.efer & EFER_NXE ? PTE_NX : 0;
+    uint64_t e = table_entry(vmm, table, i);
+
+    if (what == SYNC_PRESENT && (e & PTE_P) && (e & PTE_RW) && !(e & PTE_D)) {
+        /* a kernel stack may be here: it must be writable before anything faults on it */
+        set_bits(vmm, table, i, PTE_A | PTE_D);
+        e |= PTE_A | PTE_D;
+    }
+    if ((e & PTE_P) && ((e & PTE_A) || what == SYNC_PRESENT) &&
+        (node->pte[i] || what != SYNC_MAPPED)) {
+        uint64_t flags = e & ((node->pde & (PTE_RW | PTE_US)) | PTE_P | PTE_D | nx);
+
+        if ((e & PTE_ADDRESS) >= vmm->ram_size || in_low(vmm, node->base + i * PV_PAGE_SIZE))
+            return;
+        vmm->count.prefills++;
+        map(vmm, node, i, e, e & PTE_ADDRESS, flags | (node->pde & nx));
+    } else if (node->pte[i]) {
+        unmap(vmm, node, i);
+    }
+}
+
+/* Makes the mappings of (node) agree with the guest's tables. */
+static void sync_node(struct pv_vmm *vmm, struct pv_node *node, enum sync what)
+{
+    uint64_t pde = read_pde(vmm, node->base);
+    const uint64_t rights = PTE_RW | PTE_US | (vmm->cpu.efer & EFER_NXE ? PTE_NX : 0);
+    void *table;
+
+    vmm->count.syncs++;
+    if (!(pde & PTE_P)) {
+        for (unsigned i = 0; node->used && i < 512; i++)
+            if (node->pte[i])
+                unmap(vmm, node, i);
+        node->pde = 0;
+        node->large = 0;
+        return;
+    }
+    if (pde & PTE_PS) {
+        sync_large(vmm, node, pde, what);
         return;
     }
     /* What the directory entry says limits every entry below. */
-    if ((node->pde ^ pde) & (PTE_RW | PTE_US | nx) || node->large)
+    if ((node->pde ^ pde) & rights || node->large)
         for (unsigned i = 0; i < 512; i++)
             if (node->pte[i])
                 node->pte[i] ^= PV_PTE_STALE;
     node->pde = pde;
     node->large = 0;
-    if (!(vmm->cpu.cr0 & CR0_PG))
+    table = vmm->cpu.cr0 & CR0_PG ? page_table(vmm, node, pde) : NULL;
+    if (!table)
         return;
-    if (vmm->cpu.cr4 & CR4_PAE)
-        pt8 = pv_gpa(vmm, pde & PTE_ADDRESS, PV_PAGE_SIZE);
-    else
-        pt4 =
-            pv_gpa(vmm, (pde & ~(uint64_t)PV_PAGE_MASK) + (node->base & 0x200000 ? 2048 : 0), 2048);
-    if (!pt8 && !pt4)
+    if (what != SYNC_MAPPED) {
+        for (unsigned i = 0; i < 512; i++)
+            if (table_entry(vmm, table, i) != node->pte[i])
+                sync_entry(vmm, node, table, i, what);
         return;
-    top = pde & (PTE_RW | PTE_US);
-    for (unsigned i = 0; i < 512; i++) {
-        uint64_t g = pt8 ? pt8[i] : pt4[i], old = node->pte[i];
-        gva_t va = node->base + i * PV_PAGE_SIZE;
-
-        if (g == old)
-            continue;
-        if (all && (g & PTE_P) && (g & PTE_RW) && !(g & PTE_D)) {
-            /* a kernel stack may be here: it must be writable before anything faults on it */
-            g |= PTE_A | PTE_D;
-            if (pt8)
-                pt8[i] = g;
-            else
-                pt4[i] = g;
-        }
-        if ((g & PTE_P) && ((g & PTE_A) || all) && (old || prefill)) {
-            uint64_t flags = g & (top | PTE_P | PTE_D | nx);
-
-            if ((g & PTE_ADDRESS) >= vmm->ram_size)
-                continue;
-            if (in_low(vmm, va))
-                continue;
-            flags |= pde & nx;
-            node->pte[i] = g;
-            node->used += !old;
-            vmm->count.prefills++;
-            map(vmm, va, g & PTE_ADDRESS, flags);
-        } else if (old) {
-            node->pte[i] = 0;
-            node->used--;
-            vmm->count.unmaps++;
-            vmm->backend.unmap(vmm->backend.context, vmm->current, va);
-        }
     }
+    for (unsigned word = 0; word < 8; word++)
+        for (uint64_t bits = node->bits[word]; bits; bits &= bits - 1) {
+            unsigned i = word * 64 + (unsigned)__builtin_ctzll(bits);
+
+            if (table_entry(vmm, table, i) != node->pte[i])
+                sync_entry(vmm, node, table, i, what);
+        }
 }
 
 static void sync_space(struct pv_vmm *vmm)
@@ -260,7 +302,7 @@ static void sync_space(struct pv_vmm *vmm)
     for (unsigned r = 0; left && r < PV_REGIONS; r++)
         if (space->region[r]) {
             left--;
-            sync_node(vmm, &vmm->node[space->region[r]], 1, 0);
+            sync_node(vmm, &vmm->node[space->region[r]], SYNC_MAPPED);
         }
 }
 
@@ -270,7 +312,7 @@ static void sync_kernel(struct pv_vmm *vmm)
         gva_t va = PV_KERNEL_BASE + r * PV_NODE_SPAN;
 
         if (vmm->kernel_region[r])
-            sync_node(vmm, &vmm->node[vmm->kernel_region[r]], 1, 1);
+            sync_node(vmm, &vmm->node[vmm->kernel_region[r]], SYNC_PRESENT);
         else if (read_pde(vmm, va)) {
             struct pv_node *node = get_node(vmm, va);
 
@@ -278,7 +320,7 @@ static void sync_kernel(struct pv_vmm *vmm)
                 pv_die(vmm, "out of shadow nodes");
                 return;
             }
-            sync_node(vmm, node, 1, 1);
+            sync_node(vmm, node, SYNC_PRESENT);
         }
     }
 }
@@ -305,11 +347,18 @@ void pv_shadow_stack(struct pv_vmm *vmm)
     pv_shadow_fault(vmm, esp - 512, PFE_W);
 }
 
+/* The guest's entry that (walk) ended at. */
+static uint64_t leaf(struct pv_vmm *vmm, const struct pv_walk *walk)
+{
+    return walk->pte_size == 8 ? *(uint64_t *)pv_gpa(vmm, walk->pte_gpa, 8)
+                               : *(uint32_t *)pv_gpa(vmm, walk->pte_gpa, 4);
+}
+
 int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
 {
+    const unsigned i = va / PV_PAGE_SIZE % 512;
     struct pv_walk walk;
     struct pv_node *node;
-    uint64_t old = 0, *slot;
     uint16_t *region;
 
     vmm->count.faults++;
@@ -362,24 +411,16 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
         return 1;
     }
     vmm->count.fills++;
-    slot = &node->pte[va >> 12 & 511];
-    old = *slot;
-    if (!old)
-        node->used++;
     if (walk.large || !(vmm->cpu.cr0 & CR0_PG)) {
-        if (old)
-            *slot ^= PV_PTE_STALE;
+        if (node->pte[i])
+            node->pte[i] ^= PV_PTE_STALE;
         node->large = 0;
-        sync_node(vmm, node, 1, 1);
-        if (!old)
-            node->used = 512;
+        sync_node(vmm, node, SYNC_PRESENT);
         return 1;
     }
-    *slot = walk.pte_size == 8 ? *(uint64_t *)pv_gpa(vmm, walk.pte_gpa, 8)
-                               : *(uint32_t *)pv_gpa(vmm, walk.pte_gpa, 4);
     if (!node->pde)
         node->pde = read_pde(vmm, va);
-    map(vmm, va & ~PV_PAGE_MASK, walk.gpa, walk.flags);
+    map(vmm, node, i, leaf(vmm, &walk), walk.gpa, walk.flags);
     return 1;
 }
 
@@ -419,31 +460,27 @@ void pv_shadow_flush_all(struct pv_vmm *vmm)
 
 void pv_shadow_invlpg(struct pv_vmm *vmm, gva_t va)
 {
+    const unsigned i = va / PV_PAGE_SIZE % 512;
     uint16_t *region = pv_region(vmm, va);
     struct pv_node *node;
     struct pv_walk walk;
-    uint64_t *slot;
 
     vmm->count.invlpgs++;
     if (!*region || in_low(vmm, va) || !(vmm->cpu.cr0 & CR0_PG))
         return;
     node = &vmm->node[*region];
     if (node->large || (read_pde(vmm, va) ^ node->pde) & ~(PTE_A | PTE_D)) {
-        sync_node(vmm, node, va >= PV_KERNEL_BASE, va >= PV_KERNEL_BASE);
+        sync_node(vmm, node, va >= PV_KERNEL_BASE ? SYNC_PRESENT : SYNC_MAPPED);
         return;
     }
-    slot = &node->pte[va >> 12 & 511];
     if (pv_walk(vmm, va, &walk) == 0 && walk.gpa < vmm->ram_size &&
         ((walk.flags & PTE_A) || va >= PV_KERNEL_BASE)) {
-        node->used += !*slot;
-        *slot = walk.pte_size == 8 ? *(uint64_t *)pv_gpa(vmm, walk.pte_gpa, 8)
-                                   : *(uint32_t *)pv_gpa(vmm, walk.pte_gpa, 4);
-        map(vmm, va & ~PV_PAGE_MASK, walk.gpa, walk.flags);
-    } else if (*slot) {
-        *slot = 0;
-        node->used--;
-        vmm->count.unmaps++;
-        vmm->backend.unmap(vmm->backend.context, vmm->current, va & ~PV_PAGE_MASK);
+        uint64_t e = leaf(vmm, &walk);
+
+        if (e != node->pte[i])
+            map(vmm, node, i, e, walk.gpa, walk.flags);
+    } else if (node->pte[i]) {
+        unmap(vmm, node, i);
     }
 }
 
@@ -451,7 +488,7 @@ void pv_shadow_paging_mode(struct pv_vmm *vmm)
 {
     for (unsigned r = 0; r < PV_KERNEL_REGIONS; r++)
         if (vmm->kernel_region[r])
-            drop_node(vmm, &vmm->kernel_region[r], 1);
+            drop_node(vmm, &vmm->kernel_region[r]);
     for (unsigned i = 0; i < PV_SPACES; i++)
         if (vmm->space[i].valid && i != vmm->current)
             clear_space(vmm, i);

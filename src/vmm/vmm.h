@@ -137,7 +137,13 @@ struct pv_cpu {
 
 /* ---- guest address spaces as a back-end sees them ---- */
 
-enum pv_protection { PV_MAP_WRITE = 1, PV_MAP_EXEC = 2, PV_MAP_USER = 4, PV_MAP_USER_WRITE = 8 };
+enum pv_protection {
+    PV_MAP_WRITE = 1,
+    PV_MAP_EXEC = 2,
+    PV_MAP_USER = 4,
+    PV_MAP_USER_WRITE = 8,
+    PV_MAP_MORE = 16 /* takes nothing away that was allowed at this address: no TLB needs a flush */
+};
 
 /*
  * One change to a space, queued. (gpa) is page-aligned guest RAM. protection < 0: unmap.
@@ -191,6 +197,7 @@ struct pv_node {
     gva_t base;
     uint64_t pde;                 /* guest's entry above, as seen last */
     uint32_t used;                /* entries of (pte) that are not 0 */
+    uint64_t bits[8];             /* which entries of (pte) are not 0 */
     uint64_t pte[512];            /* guest entry as mapped, 0: not mapped */
 #define PV_PTE_STALE (1ull << 62) /* differs from every entry that we read: map it again */
 };
