@@ -222,9 +222,19 @@ int pv_descriptor(struct pv_vmm *vmm, uint16_t selector, uint64_t *descriptor)
  * accessed, since the hypervisor's copy is read-only; nothing else. */
 static uint64_t user_descriptor(uint64_t d)
 {
+    enum { CODE = 8, CONFORMING = 4, READABLE = 2, ACCESSED = 1 };
+    const unsigned type = d >> 40 & 0xf;
+
     if (!(d & DESCRIPTOR_S) || !(d & DESCRIPTOR_PRESENT))
         return 0;
-    return d | DESCRIPTOR_DPL3 | 1ull << 40;
+    if ((type & CODE) && !(type & CONFORMING) && (d & DESCRIPTOR_DPL3) != DESCRIPTOR_DPL3) {
+        /* The kernel's code runs with the back-end's selector. It may read data through this one
+         * (push %cs; pop %ds), user code may not jump to it: read-only data. */
+        if (!(type & READABLE))
+            return 0;
+        d &= ~(0xfull << 40);
+    }
+    return d | DESCRIPTOR_DPL3 | (uint64_t)ACCESSED << 40;
 }
 
 /*

@@ -54,6 +54,36 @@ int wait_for(int pid)
     return WEXITSTATUS(status);
 }
 
+int start_process(void)
+{
+    pid_t pid = fork();
+
+    EXPECT(pid >= 0, "fork: %s", strerror(errno));
+    return pid;
+}
+
+void expect_success(int pid, const char *what)
+{
+    int status;
+
+    EXPECT(waitpid(pid, &status, 0) == pid, "%s: waitpid: %s", what, strerror(errno));
+    EXPECT(status == 0, "%s: ended with status %#x", what, (unsigned)status);
+}
+
+void expect_signal(int pid, int signal, const char *what)
+{
+    int status;
+
+    EXPECT(waitpid(pid, &status, 0) == pid, "%s: waitpid: %s", what, strerror(errno));
+    EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == signal, "%s: status %#x, not signal %d", what,
+           (unsigned)status, signal);
+}
+
+void sleep_ms(unsigned milliseconds)
+{
+    poll(NULL, 0, (int)milliseconds);
+}
+
 static void catcher(int number, siginfo_t *info, void *context)
 {
     const greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
@@ -139,8 +169,10 @@ static int show_clock(unsigned seconds)
 
 int main(int argc, char **argv)
 {
-    static const struct test *const tables[] = {process_tests, memory_tests, signal_tests,
-                                                debug_tests,   thread_tests, time_tests};
+    static const struct test *const tables[] = {
+        process_tests, memory_tests, mapping_tests, signal_tests, exception_tests,
+        fpu_tests,     pipe_tests,   debug_tests,   trace_tests,  thread_tests,
+        futex_tests,   time_tests,   proc_tests};
     unsigned passed = 0, bad = 0;
 
     suite_path = argv[0];

@@ -236,36 +236,6 @@ static void brk_shrinks_and_grows(void)
     }
 }
 
-/* A process takes memory until there is none, and is killed; the machine goes on. */
-static void out_of_memory(void)
-{
-    pid_t pid = fork();
-    int status;
-
-    CHECK(pid >= 0);
-    if (pid == 0) {
-        FILE *adjust = fopen("/proc/self/oom_score_adj", "w");
-
-        if (adjust) {
-            fputs("1000", adjust);
-            fclose(adjust);
-        }
-        for (;;) {
-            uint8_t *p = sbrk(1 << 20);
-
-            if (p == (void *)-1)
-                _exit(7);
-            for (unsigned i = 0; i < 1 << 20; i += PAGE)
-                p[i] = 1;
-        }
-    }
-    while (waitpid(pid, &status, 0) < 0)
-        CHECK(errno == EINTR);
-    CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) ||
-          (WIFEXITED(status) && WEXITSTATUS(status) == 7));
-    copy_on_write();
-}
-
 const struct test memory_tests[] = {
     {"copy-on-write", copy_on_write, 60},
     {"shared-memory", shared_memory, 20},
@@ -274,6 +244,5 @@ const struct test memory_tests[] = {
     {"file-mappings", file_mappings, 20},
     {"stack-grows", stack_grows, 20},
     {"brk-shrinks-and-grows", brk_shrinks_and_grows, 20},
-    {"out-of-memory", out_of_memory, 90},
     {0},
 };

@@ -28,6 +28,12 @@ void failed(const char *format, ...) __attribute__((format(printf, 1, 2), noretu
             failed("%s:%d: %s", __FILE__, __LINE__, #condition);                                   \
     } while (0)
 
+#define EXPECT(condition, ...)                                                                     \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            failed(__VA_ARGS__);                                                                   \
+    } while (0)
+
 struct test {
     const char *name;
     void (*run)(void);
@@ -35,8 +41,9 @@ struct test {
 };
 
 /* One table a file, ended by an empty entry. */
-extern const struct test process_tests[], memory_tests[], signal_tests[], debug_tests[],
-    thread_tests[], time_tests[];
+extern const struct test process_tests[], memory_tests[], mapping_tests[], signal_tests[],
+    exception_tests[], fpu_tests[], pipe_tests[], debug_tests[], trace_tests[], thread_tests[],
+    futex_tests[], time_tests[], proc_tests[];
 
 extern const char *suite_path; /* of this program, for exec */
 extern unsigned suite_scale;   /* divides repetitions; 1: all of them */
@@ -46,6 +53,15 @@ uint32_t next_random(uint32_t *state);
 
 /* Waits for (pid) and returns its exit status; a signal fails the test. */
 int wait_for(int pid);
+
+/* fork() that cannot fail; a child's end that must be status 0, or (signal). */
+int start_process(void);
+void expect_success(int pid, const char *what);
+void expect_signal(int pid, int signal, const char *what);
+
+/* Not the C library's, which makes calls with 32-bit times, and the guest's kernel need not have
+ * those. */
+void sleep_ms(unsigned milliseconds);
 
 /* What the last signal said that catch_signals() caught. */
 struct caught {
