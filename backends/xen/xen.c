@@ -476,6 +476,7 @@ static void x_activate(void *context, unsigned space)
     flushes = 0;
 }
 
+static int segments_stale; /* a descriptor was changed: what is loaded may be of the old one */
 static uint64_t gdt_frame[512] __attribute__((aligned(4096)));
 
 static void x_set_descriptor(void *context, unsigned index, uint64_t descriptor)
@@ -484,6 +485,7 @@ static void x_set_descriptor(void *context, unsigned index, uint64_t descriptor)
     long r = hypercall3(__HYPERVISOR_update_descriptor, machine, descriptor, 0);
 
     (void)context;
+    segments_stale = 1;
     vmm.count.descriptors++;
     if (r)
         pv_printf(&vmm, "previrt: Xen refused descriptor %u = %#llx: %ld\n", index,
@@ -499,6 +501,7 @@ static void x_set_local_descriptor(void *context, unsigned index, uint64_t descr
     long r = hypercall3(__HYPERVISOR_update_descriptor, machine, descriptor, 0);
 
     (void)context;
+    segments_stale = 1;
     if (r)
         pv_printf(&vmm, "previrt: Xen refused local descriptor %u = %#llx: %ld\n", index,
                   (unsigned long long)descriptor, r);
@@ -652,9 +655,6 @@ static void x_segment_load(void *context, unsigned sreg, uint16_t s)
         __asm__ volatile("mov %0, %%fs" ::"r"(s));
         break;
     case PV_GS:
-        /* Xen swaps the GS base with the mode: what user code will see is the one that is not
-         * active now */
-        hypercall3(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, s, 0);
         __asm__ volatile("mov %0, %%gs" ::"r"(s));
         break;
     }
@@ -682,6 +682,47 @@ static uint16_t x_segment_read(void *context, unsigned sreg)
     return s;
 }
 
+/*
+ * Xen keeps two bases for GS, and swaps them when it changes between kernel and user mode; the
+ * selector is not swapped. So a load of GS here says only which selector user code will see: before
+ * it runs, its base is made to fit.
+ */
+static uint32_t user_gs; /* selector that user code's base belongs to; ~0: none */
+
+/* Loads a data segment again. A selector that became bad is 0 for user code (SDM 2A, IRET). */
+static void reload(unsigned sreg)
+{
+    const uint16_t s = x_segment_read(NULL, sreg);
+    const uint64_t *table = s & 4 ? ldt_frames : gdt_frame;
+    const unsigned limit = s & 4 ? PV_LDT_ENTRIES : sizeof gdt_frame / sizeof *gdt_frame;
+    uint64_t d;
+
+    if (!(s & ~3u) || (!(s & 4) && s >= FIRST_RESERVED_GDT_BYTE))
+        return;
+    d = (unsigned)s / 8 < limit ? table[s / 8] : 0;
+    /* present, code or data, not execute-only */
+    x_segment_load(NULL, sreg, (d >> 40 & 0x90) == 0x90 && (d >> 40 & 0xa) != 8 ? s : 0);
+}
+
+/* Before user code runs. */
+static void user_segments(void)
+{
+    uint16_t gs;
+
+    if (segments_stale) {
+        reload(PV_ES);
+        reload(PV_DS);
+        reload(PV_FS);
+        segments_stale = 0;
+        user_gs = ~0u;
+    }
+    gs = x_segment_read(NULL, PV_GS);
+    if (gs != user_gs) {
+        hypercall3(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, gs, 0);
+        user_gs = gs;
+    }
+}
+
 /* ---- the ways in ---- */
 
 void pv_xen_operation(uint32_t number)
@@ -696,6 +737,7 @@ void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
     if (vmm.cpu.user) {
         vmm.cpu.user_cs = cs;
         vmm.cpu.user_ss = ss & 0xffff;
+        user_gs = x_segment_read(NULL, PV_GS); /* user code may have loaded it itself */
     }
     if (!vmm.cpu.user)
         pv_stub_undo(&vmm);
@@ -734,6 +776,8 @@ int pv_xen_prepare(void)
     pv_deliver(&vmm);
     if (queued || flushes || current_space != (int)vmm.current)
         x_activate(NULL, vmm.current);
+    if (vmm.cpu.user)
+        user_segments();
     return vmm.cpu.user;
 }
 

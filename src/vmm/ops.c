@@ -257,7 +257,7 @@ static enum outcome interrupt_return(struct pv_vmm *vmm)
     return_flags(vmm, frame[2]);
     vmm->booted = 1;
     vmm->count.user_entries++;
-    pv_sync_descriptors(vmm);
+    pv_sync_watched(vmm);
     return JUMPED;
 }
 
@@ -288,6 +288,7 @@ static enum outcome write_cr(struct pv_vmm *vmm, unsigned cr, uint32_t value)
         return NEXT;
     case 3:
         pv_shadow_cr3(vmm, value);
+        pv_sync_descriptors(vmm);
         vmm->page->cr[3] = value;
         return NEXT;
     case 4:

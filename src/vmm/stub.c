@@ -67,8 +67,7 @@ int pv_stub_emit(void *context, struct previrt_stub_request *q)
     struct pv_stub *stub;
 
     if ((op == PREVIRT_IA32_PUSH_SEG || op == PREVIRT_IA32_POP_SEG ||
-         op == PREVIRT_IA32_MOV_FROM_SEG ||
-         (op == PREVIRT_IA32_MOV_TO_SEG && q->insn->system_register <= PV_DS)) &&
+         op == PREVIRT_IA32_MOV_FROM_SEG || op == PREVIRT_IA32_MOV_TO_SEG) &&
         q->insn->system_register != PV_CS && q->insn->system_register != PV_SS) {
         /* the processor's own segment registers hold the guest's own selectors */
         __builtin_memcpy(q->code, q->bytes, q->insn->length);

@@ -13,6 +13,10 @@
 #define DESCRIPTOR_DPL3    (3ull << 45)
 #define GDT_ENTRIES        512
 
+/* error code of a selector's fault, SDM 3A 6.13 */
+#define ERROR_IDT      2u
+#define ERROR_SELECTOR 0xfff8u
+
 uint32_t pv_eflags_image(struct pv_vmm *vmm)
 {
     struct pv_cpu *cpu = &vmm->cpu;
@@ -112,7 +116,7 @@ static int has_error_code(unsigned vector)
  */
 static int user_interrupt(struct pv_vmm *vmm, uint32_t error)
 {
-    enum { INT_IMMEDIATE = 0xcd, LENGTH = 2, ERROR_IDT = 2 };
+    enum { INT_IMMEDIATE = 0xcd, LENGTH = 2 };
     uint8_t bytes[LENGTH];
 
     if (!(error & ERROR_IDT) || pv_read(vmm, vmm->cpu.eip, bytes, sizeof bytes, NULL) ||
@@ -162,7 +166,15 @@ void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2
         cpu->cr2 = cr2;
         vmm->page->cr[2] = cr2;
         break;
+    case VECTOR_TS:
+    case VECTOR_NP:
+    case VECTOR_SS:
     case VECTOR_GP:
+        /* The guest's table may have what the processor's has not yet. */
+        if ((error & ERROR_SELECTOR) && !(error & ERROR_IDT) && pv_sync_descriptors(vmm))
+            return;
+        if (vector != VECTOR_GP)
+            break;
         if (cpu->user ? user_interrupt(vmm, error) : emulate(vmm))
             return;
         break;
@@ -264,27 +276,71 @@ void pv_sync_ldt(struct pv_vmm *vmm)
  * The processor's GDT is the hypervisor's copy of the guest's: user code and the kernel's data
  * segments use the guest's own selectors. Code and data descriptors are copied with privilege level
  * 3, system ones are left out.
+ *
+ * Nothing tells when the guest writes into its table. Everything is compared when it may have: at
+ * LGDT and loads of CR3, and when a selector faults, which is then tried again. A return to user
+ * code compares only the entries that have changed before (Linux: those of thread-local storage).
  */
-void pv_sync_descriptors(struct pv_vmm *vmm)
+static void sync_descriptor(struct pv_vmm *vmm, unsigned i, uint64_t d)
 {
-    uint32_t entries = (vmm->cpu.gdt_limit + 1) / 8;
-    const uint64_t *gdt = NULL;
-    struct pv_walk walk;
+    unsigned w = 0;
 
-    if (entries > GDT_ENTRIES)
-        entries = GDT_ENTRIES;
-    if (entries > (PV_PAGE_SIZE - (vmm->cpu.gdt_base & PV_PAGE_MASK)) / 8)
-        entries = (PV_PAGE_SIZE - (vmm->cpu.gdt_base & PV_PAGE_MASK)) / 8;
-    if (pv_walk(vmm, vmm->cpu.gdt_base, &walk) == 0)
-        gdt = pv_gpa(vmm, walk.gpa, entries * 8);
-    if (!gdt)
+    vmm->gdt_mirror[i] = d;
+    vmm->backend.set_descriptor(vmm->backend.context, i, user_descriptor(d));
+    if (!vmm->booted)
         return;
-    for (uint32_t i = 1; i < entries; i++) {
-        uint64_t d = gdt[i];
+    while (w < vmm->watches && vmm->watch[w] != i)
+        w++;
+    if (w == vmm->watches && w < PV_WATCHES)
+        vmm->watch[vmm->watches++] = i;
+}
 
-        if (d == vmm->gdt_mirror[i])
-            continue;
-        vmm->gdt_mirror[i] = d;
-        vmm->backend.set_descriptor(vmm->backend.context, i, user_descriptor(d));
+/* The guest's table, and how many entries of it the mirror can have. */
+static const uint64_t *guest_gdt(struct pv_vmm *vmm, uint32_t *entries)
+{
+    const uint32_t base = vmm->cpu.gdt_base, room = (PV_PAGE_SIZE - (base & PV_PAGE_MASK)) / 8;
+    struct pv_walk walk;
+    void *mapped;
+
+    *entries = (vmm->cpu.gdt_limit + 1) / 8;
+    if (*entries > GDT_ENTRIES)
+        *entries = GDT_ENTRIES;
+    if (*entries > room)
+        *entries = room;
+    mapped = pv_mapped(vmm, base, 0);
+    if (mapped)
+        return mapped;
+    return pv_walk(vmm, base, &walk) ? NULL : pv_gpa(vmm, walk.gpa, *entries * 8);
+}
+
+int pv_sync_descriptors(struct pv_vmm *vmm)
+{
+    uint32_t entries;
+    const uint64_t *gdt = guest_gdt(vmm, &entries);
+    int changed = 0;
+
+    for (uint32_t i = 1; gdt && i < entries; i++)
+        if (gdt[i] != vmm->gdt_mirror[i]) {
+            sync_descriptor(vmm, i, gdt[i]);
+            changed = 1;
+        }
+    return changed;
+}
+
+void pv_sync_watched(struct pv_vmm *vmm)
+{
+    uint32_t entries;
+    const uint64_t *gdt;
+
+    if (vmm->watches == PV_WATCHES) {
+        pv_sync_descriptors(vmm);
+        return;
+    }
+    gdt = guest_gdt(vmm, &entries);
+    for (unsigned w = 0; gdt && w < vmm->watches; w++) {
+        unsigned i = vmm->watch[w];
+
+        if (i < entries && gdt[i] != vmm->gdt_mirror[i])
+            sync_descriptor(vmm, i, gdt[i]);
     }
 }

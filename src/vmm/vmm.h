@@ -270,6 +270,8 @@ static inline void pv_set_if(volatile struct previrt_vcpu_page *page, int on)
         on ? PREVIRT_VCPU_IF_SET : PREVIRT_VCPU_IF_NONE;
 }
 
+#define PV_WATCHES 8
+
 struct pv_vmm {
     struct pv_cpu cpu;
     struct pv_backend backend;
@@ -286,6 +288,8 @@ struct pv_vmm {
     uint16_t free_nodes;
     struct pv_node *node; /* PV_NODES of them, index 0 unused */
     uint64_t gdt_mirror[512];
+    uint16_t watch[PV_WATCHES]; /* entries of the GDT that changed while user code existed */
+    unsigned watches;           /* how many; PV_WATCHES: too many to remember */
     uint64_t ldt_mirror[PV_LDT_ENTRIES];
     uint8_t booted; /* user mode was entered once */
     uint8_t dead;
@@ -345,7 +349,8 @@ void pv_shadow_paging_mode(struct pv_vmm *vmm);
 int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error, int software);
 void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2);
 void pv_deliver(struct pv_vmm *vmm); /* pending interrupts, before every return to the guest */
-void pv_sync_descriptors(struct pv_vmm *vmm);
+int pv_sync_descriptors(struct pv_vmm *vmm); /* 1: some had changed */
+void pv_sync_watched(struct pv_vmm *vmm);
 void pv_sync_ldt(struct pv_vmm *vmm);
 int pv_descriptor(struct pv_vmm *vmm, uint16_t selector, uint64_t *descriptor);
 
