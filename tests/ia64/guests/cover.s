@@ -31,6 +31,6 @@ back:
 	alloc r36=ar.pfs,0,8,0,0 ;;
 	cmp.ne p15,p0=r11,r9 ;;		// still what was put there before
 	fail_if p15,3
-	leave 0
+	pass
 bad:
 	leave 1

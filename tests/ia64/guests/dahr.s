@@ -3,8 +3,9 @@
 // alone: right
 // emulated: right
 // simulator: it has no data access hint registers
+// rewritten: no
 	.include "guest.inc"
 	guest
 	mov r9=1 ;;
 	mov r8=dahr[r9] ;;
-	leave 0
+	pass

@@ -18,4 +18,4 @@
 	(p7) mov r9=ar.k1 ;;
 	expect r8, 0x123456789abc0007, 9
 	expect r9, 0x123456789abc0001, 10
-	leave 0
+	pass

@@ -33,6 +33,6 @@
 	probe.rw.fault r7,3 ;;
 	expect r14, 3, 8
 	expect_bits r9, 0xf0000000f, 0xe00000005, 9
-	leave 0
+	pass
 	skipping_handler
 	vectors skip

@@ -49,7 +49,7 @@ third:
 	mov r41=0x77 ;;			// r32 to r41
 	mov r8=ar.pfs
 	br.call.sptk.few b0=callee ;;
-	leave 0
+	pass
 callee:
 	mov r9=ar.pfs ;;
 	extr.u r9=r9,0,14

@@ -21,6 +21,6 @@
 	expect r8, 0x1000, 3
 	expect r11, PAGE + 0x100000, 4
 	expect_bits r9, 0x80000000f, 0x800000000, 5
-	leave 0
+	pass
 	skipping_handler
 	vectors skip

@@ -2,6 +2,7 @@
 // operations: vmsw.0, vmsw.1
 // alone: faults
 // emulated: right
+// illegal: the simulator has no virtual machine extensions
 // Not offered: illegal operations, as on processors without them.
 	.include "guest.inc"
 	guest
@@ -16,6 +17,6 @@
 	expect r14, 2, 4
 	expect r8, 0x5400, 5
 	expect_bits r9, 0xffff, 0, 6
-	leave 0
+	pass
 	skipping_handler
 	vectors skip
