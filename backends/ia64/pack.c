@@ -500,7 +500,7 @@ int main(int argc, char **argv)
     const char *target = "none", *monitor = NULL, *path[2];
     uint64_t flags = IA64_MONITOR_EMULATES, entry;
     struct segment *s;
-    struct image image;
+    static struct image image; /* holds on to what it points to until the end */
     int list = 0, operations = 0, paths = 0;
 
     for (int i = 1; i < argc; i++) {

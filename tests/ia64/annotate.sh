@@ -23,7 +23,7 @@ check() { # check NAME COMMAND...: the command has to succeed
         sed 's/^/    /' "$work/check.log" | head -20
     fi
 }
-has_table() { ${prefix}readelf -SW "$1" | grep -q ' \.note\.previrt '; }
+has_table() { ${prefix}readelf -SW "$1" | grep ' \.note\.previrt ' >/dev/null; }
 has_no_table() { ! has_table "$1"; }
 records() { "$previrt" table dump "$1" | sed -n 's/^\([0-9]*\) sites, .*/\1/p'; }
 is() { [ "$1" = "$2" ] || { echo "$1, not $2"; return 1; }; }
