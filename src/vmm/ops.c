@@ -12,6 +12,9 @@
 #define DESCRIPTOR_PRESENT(d) ((d) >> 47 & 1)
 #define TYPE_CODE             0x18u
 #define TYPE_DATA_WRITABLE    0x12u
+#define TYPE_CONFORMING       0x1cu /* code that keeps its caller's privilege level */
+#define DESCRIPTOR_DPL(d)     ((unsigned)((d) >> 45 & 3))
+#define DESCRIPTOR_BASE(d)    ((uint32_t)(((d) >> 16 & 0xffffff) | ((d) >> 32 & 0xff000000)))
 
 enum outcome { NEXT, JUMPED, FAULTED };
 
@@ -145,26 +148,56 @@ static void set_flags(struct pv_vmm *vmm, uint32_t image)
 static void return_flags(struct pv_vmm *vmm, uint32_t image)
 {
     set_flags(vmm, image);
-    vmm->cpu.eflags |= image & EFLAGS_RF;
+    vmm->cpu.eflags |= image & (EFLAGS_RF | EFLAGS_NT);
 }
 
 /* ---- segments ---- */
+
+/*
+ * A stack segment with a base (Linux has one, for the way back to user code on a 16-bit stack) is
+ * folded into ESP: the real SS is flat in the kernel, so the virtual one stays what it was.
+ */
+static enum outcome load_stack_segment(struct pv_vmm *vmm, uint16_t selector, uint32_t *base)
+{
+    uint64_t d;
+
+    *base = 0;
+    if (!(selector & ~SELECTOR_RPL))
+        return fault(vmm, VECTOR_GP, 0);
+    if ((selector & SELECTOR_RPL) || pv_descriptor(vmm, selector, &d) ||
+        (DESCRIPTOR_TYPE(d) & 0x1a) != TYPE_DATA_WRITABLE || DESCRIPTOR_DPL(d))
+        return fault(vmm, VECTOR_GP, selector & 0xfffc);
+    if (!DESCRIPTOR_PRESENT(d))
+        return fault(vmm, VECTOR_SS, selector & 0xfffc);
+    *base = DESCRIPTOR_BASE(d);
+    if (!*base) {
+        vmm->cpu.kernel_ss = selector;
+        vmm->page->segment[PV_SS] = selector;
+    }
+    return NEXT;
+}
 
 static enum outcome load_segment(struct pv_vmm *vmm, unsigned sreg, uint16_t selector)
 {
     uint64_t d;
 
+    if (sreg == PV_CS)
+        return fault(vmm, VECTOR_UD, 0);
     if (sreg == PV_SS) {
-        if (pv_descriptor(vmm, selector, &d) || (DESCRIPTOR_TYPE(d) & 0x1a) != TYPE_DATA_WRITABLE)
-            return fault(vmm, VECTOR_GP, selector & 0xfffc);
-        vmm->cpu.kernel_ss = selector;
-        vmm->page->segment[PV_SS] = selector;
-        vmm->cpu.shadow = 1;
-        return NEXT;
+        uint32_t base;
+        enum outcome o = load_stack_segment(vmm, selector, &base);
+
+        if (o == NEXT) {
+            vmm->cpu.gpr[PV_ESP] = (uint32_t)(vmm->cpu.gpr[PV_ESP] + base);
+            vmm->cpu.shadow = 1;
+        }
+        return o;
     }
     if (selector & ~SELECTOR_RPL) {
         if (pv_descriptor(vmm, selector, &d) || !(DESCRIPTOR_TYPE(d) & 0x10) ||
-            (DESCRIPTOR_TYPE(d) & 0x1a) == TYPE_CODE)
+            (DESCRIPTOR_TYPE(d) & 0x1a) == TYPE_CODE ||
+            ((DESCRIPTOR_TYPE(d) & TYPE_CONFORMING) != TYPE_CONFORMING &&
+             (selector & SELECTOR_RPL) > DESCRIPTOR_DPL(d)))
             return fault(vmm, VECTOR_GP, selector & 0xfffc);
         if (!DESCRIPTOR_PRESENT(d))
             return fault(vmm, VECTOR_NP, selector & 0xfffc);
@@ -185,61 +218,200 @@ static uint16_t read_segment(struct pv_vmm *vmm, unsigned sreg)
 
 /* ---- far transfers ---- */
 
-static enum outcome far_jump(struct pv_vmm *vmm, uint16_t selector, uint32_t offset)
+/*
+ * What a far jump or call to (selector) reaches at privilege level 0: SDM 2A JMP, CALL. A call gate
+ * replaces (offset) and (selector). For a task (task) is set, and (selector) names its descriptor.
+ */
+static enum outcome far_target(struct pv_vmm *vmm, uint16_t *selector, uint32_t *offset, int *task)
 {
+    enum { SYSTEM_TSS = 9, SYSTEM_TSS_BUSY = 0xb, SYSTEM_TASK_GATE = 5, SYSTEM_CALL_GATE = 0xc };
+    uint32_t name = *selector & 0xfffc;
+    unsigned type;
     uint64_t d;
 
-    if (pv_descriptor(vmm, selector, &d) || (DESCRIPTOR_TYPE(d) & TYPE_CODE) != TYPE_CODE)
-        return fault(vmm, VECTOR_GP, selector & 0xfffc);
-    vmm->cpu.kernel_cs = selector & ~SELECTOR_RPL;
-    vmm->page->segment[PV_CS] = vmm->cpu.kernel_cs;
-    vmm->cpu.eip = offset;
+    *task = 0;
+    if (!name)
+        return fault(vmm, VECTOR_GP, 0);
+    if (pv_descriptor(vmm, *selector, &d))
+        return fault(vmm, VECTOR_GP, name);
+    type = DESCRIPTOR_TYPE(d);
+    if (!(type & 0x10)) {
+        if (type != SYSTEM_TSS && type != SYSTEM_TSS_BUSY && type != SYSTEM_TASK_GATE &&
+            type != SYSTEM_CALL_GATE)
+            return fault(vmm, VECTOR_GP, name);
+        if ((*selector & SELECTOR_RPL) > DESCRIPTOR_DPL(d))
+            return fault(vmm, VECTOR_GP, name);
+        if (!DESCRIPTOR_PRESENT(d))
+            return fault(vmm, VECTOR_NP, name);
+        if (type == SYSTEM_TASK_GATE)
+            *selector = (uint16_t)(d >> 16);
+        if (type != SYSTEM_CALL_GATE) {
+            *task = 1;
+            return NEXT;
+        }
+        *selector = (uint16_t)(d >> 16 & ~SELECTOR_RPL);
+        *offset = (uint32_t)((d & 0xffff) | (d >> 32 & 0xffff0000));
+        name = *selector;
+        if (!name)
+            return fault(vmm, VECTOR_GP, 0);
+        if (pv_descriptor(vmm, *selector, &d))
+            return fault(vmm, VECTOR_GP, name);
+        type = DESCRIPTOR_TYPE(d);
+    }
+    if ((type & TYPE_CODE) != TYPE_CODE || DESCRIPTOR_DPL(d) ||
+        ((type & TYPE_CONFORMING) != TYPE_CONFORMING && (*selector & SELECTOR_RPL)))
+        return fault(vmm, VECTOR_GP, name);
+    if (!DESCRIPTOR_PRESENT(d))
+        return fault(vmm, VECTOR_NP, name);
+    return NEXT;
+}
+
+static enum outcome task_switch(struct pv_vmm *vmm, uint16_t selector, enum pv_task how,
+                                uint32_t next)
+{
+    uint32_t eip = (uint32_t)vmm->cpu.eip;
+    struct pv_fault f;
+
+    vmm->cpu.eip = next;
+    if (!pv_task_switch(vmm, selector, how, NULL, &f))
+        return JUMPED;
+    vmm->cpu.eip = eip;
+    pv_inject(vmm, f.vector, 1, f.error, 0);
+    return FAULTED;
+}
+
+/* A far jump, or a far call that comes back to (next). */
+static enum outcome far_transfer(struct pv_vmm *vmm, uint16_t selector, uint32_t offset, int call,
+                                 uint32_t next)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+    uint32_t frame[2] = {next, cpu->kernel_cs}, esp = (uint32_t)cpu->gpr[PV_ESP] - sizeof frame;
+    enum outcome o;
+    int task;
+
+    o = far_target(vmm, &selector, &offset, &task);
+    if (o != NEXT)
+        return o;
+    if (task)
+        return task_switch(vmm, selector, call ? PV_TASK_CALL : PV_TASK_JUMP, next);
+    if (call) {
+        if (store(vmm, esp, frame, sizeof frame, &o))
+            return o;
+        cpu->gpr[PV_ESP] = esp;
+    }
+    cpu->kernel_cs = selector & ~SELECTOR_RPL;
+    vmm->page->segment[PV_CS] = cpu->kernel_cs;
+    cpu->eip = offset;
     return JUMPED;
 }
 
 static enum outcome far_memory(struct pv_vmm *vmm, const struct previrt_ia32_insn *i, int call,
-                               uint32_t return_eip)
+                               uint32_t next)
 {
     struct {
         uint32_t offset;
         uint16_t selector;
     } __attribute__((packed)) pointer;
     enum outcome o = NEXT;
-    uint32_t esp = vmm->cpu.gpr[PV_ESP];
 
     if (load(vmm, effective_address(vmm, i), &pointer, 6, &o))
         return o;
-    if (call) {
-        if (push(vmm, vmm->cpu.kernel_cs, 32, &o) || push(vmm, return_eip, 32, &o)) {
-            vmm->cpu.gpr[PV_ESP] = esp;
-            return o;
-        }
-    }
-    return far_jump(vmm, pointer.selector, pointer.offset);
+    return far_transfer(vmm, pointer.selector, pointer.offset, call, next);
+}
+
+/* The code segment that LRET or IRET goes back to: SDM 2A IRET, return from protected mode. */
+static enum outcome return_code(struct pv_vmm *vmm, uint16_t selector)
+{
+    unsigned rpl = selector & SELECTOR_RPL, type;
+    uint64_t d;
+
+    if (!(selector & ~SELECTOR_RPL))
+        return fault(vmm, VECTOR_GP, 0);
+    if (pv_descriptor(vmm, selector, &d))
+        return fault(vmm, VECTOR_GP, selector & 0xfffc);
+    type = DESCRIPTOR_TYPE(d);
+    if ((type & TYPE_CODE) != TYPE_CODE || (rpl != 0 && rpl != 3) ||
+        ((type & TYPE_CONFORMING) == TYPE_CONFORMING ? DESCRIPTOR_DPL(d) > rpl
+                                                     : DESCRIPTOR_DPL(d) != rpl))
+        return fault(vmm, VECTOR_GP, selector & 0xfffc);
+    if (!DESCRIPTOR_PRESENT(d))
+        return fault(vmm, VECTOR_NP, selector & 0xfffc);
+    return NEXT;
+}
+
+static enum outcome return_stack(struct pv_vmm *vmm, uint16_t selector)
+{
+    uint64_t d;
+
+    if (!(selector & ~SELECTOR_RPL))
+        return fault(vmm, VECTOR_GP, 0);
+    if ((selector & SELECTOR_RPL) != 3 || pv_descriptor(vmm, selector, &d) ||
+        (DESCRIPTOR_TYPE(d) & 0x1a) != TYPE_DATA_WRITABLE || DESCRIPTOR_DPL(d) != 3)
+        return fault(vmm, VECTOR_GP, selector & 0xfffc);
+    if (!DESCRIPTOR_PRESENT(d))
+        return fault(vmm, VECTOR_SS, selector & 0xfffc);
+    return NEXT;
+}
+
+static enum outcome to_user(struct pv_vmm *vmm, uint32_t eip, uint32_t cs, uint32_t esp,
+                            uint32_t ss)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+
+    cpu->eip = eip;
+    cpu->user_cs = cs & 0xffff;
+    cpu->gpr[PV_ESP] = esp;
+    cpu->user_ss = ss & 0xffff;
+    cpu->user = 1;
+    vmm->booted = 1;
+    vmm->count.user_entries++;
+    pv_sync_watched(vmm);
+    return JUMPED;
 }
 
 static enum outcome far_return(struct pv_vmm *vmm, uint32_t pop)
 {
-    uint32_t frame[2];
+    struct pv_cpu *cpu = &vmm->cpu;
+    uint32_t esp = (uint32_t)cpu->gpr[PV_ESP], frame[2], stack[2];
     enum outcome o = NEXT;
 
-    if (load(vmm, vmm->cpu.gpr[PV_ESP], frame, 8, &o))
+    if (load(vmm, esp, frame, 8, &o))
         return o;
-    vmm->cpu.gpr[PV_ESP] = (uint32_t)(vmm->cpu.gpr[PV_ESP] + 8 + pop);
-    return far_jump(vmm, frame[1], frame[0]);
+    o = return_code(vmm, frame[1]);
+    if (o != NEXT)
+        return o;
+    if (frame[1] & SELECTOR_RPL) {
+        if (load(vmm, esp + 8 + pop, stack, 8, &o))
+            return o;
+        o = return_stack(vmm, stack[1]);
+        return o == NEXT ? to_user(vmm, frame[0], frame[1], stack[0] + pop, stack[1]) : o;
+    }
+    cpu->gpr[PV_ESP] = esp + 8 + pop;
+    cpu->kernel_cs = frame[1] & 0xffff;
+    vmm->page->segment[PV_CS] = cpu->kernel_cs;
+    cpu->eip = frame[0];
+    return JUMPED;
 }
 
-static enum outcome interrupt_return(struct pv_vmm *vmm)
+static enum outcome interrupt_return(struct pv_vmm *vmm, uint32_t next)
 {
     struct pv_cpu *cpu = &vmm->cpu;
-    uint32_t frame[5];
+    uint32_t frame[5], link;
     enum outcome o = NEXT;
 
+    if (cpu->eflags & EFLAGS_NT) {
+        if (load(vmm, cpu->tss_base, &link, sizeof link, &o))
+            return o;
+        return task_switch(vmm, (uint16_t)link, PV_TASK_RETURN, next);
+    }
     if (load(vmm, cpu->gpr[PV_ESP], frame, 12, &o))
         return o;
     if (frame[2] & EFLAGS_VM)
         return fault(vmm, VECTOR_GP, 0); /* virtual-8086 mode does not exist here */
-    if ((frame[1] & SELECTOR_RPL) != 3) {
+    o = return_code(vmm, frame[1]);
+    if (o != NEXT)
+        return o;
+    if (!(frame[1] & SELECTOR_RPL)) {
         cpu->gpr[PV_ESP] = (uint32_t)(cpu->gpr[PV_ESP] + 12);
         cpu->eip = frame[0];
         cpu->kernel_cs = frame[1] & 0xffff;
@@ -247,31 +419,26 @@ static enum outcome interrupt_return(struct pv_vmm *vmm)
         return_flags(vmm, frame[2]);
         return JUMPED;
     }
-    if (load(vmm, cpu->gpr[PV_ESP], frame, 20, &o))
+    if (load(vmm, cpu->gpr[PV_ESP] + 12, frame + 3, 8, &o))
         return o;
-    cpu->eip = frame[0];
-    cpu->user_cs = frame[1] & 0xffff;
-    cpu->gpr[PV_ESP] = frame[3];
-    cpu->user_ss = frame[4] & 0xffff;
-    cpu->user = 1;
+    o = return_stack(vmm, frame[4]);
+    if (o != NEXT)
+        return o;
     return_flags(vmm, frame[2]);
-    vmm->booted = 1;
-    vmm->count.user_entries++;
-    pv_sync_watched(vmm);
-    return JUMPED;
+    return to_user(vmm, frame[0], frame[1], frame[3], frame[4]);
 }
 
 /* ---- control registers ---- */
 
-static enum outcome write_cr(struct pv_vmm *vmm, unsigned cr, uint32_t value)
+int pv_write_cr(struct pv_vmm *vmm, unsigned cr, uint32_t value)
 {
     struct pv_cpu *cpu = &vmm->cpu;
     uint32_t changed;
 
     switch (cr) {
     case 0:
-        if ((value & CR0_PG) && !(value & CR0_PE))
-            return fault(vmm, VECTOR_GP, 0);
+        if (((value & CR0_PG) && !(value & CR0_PE)) || ((value & CR0_NW) && !(value & CR0_CD)))
+            return -1;
         changed = cpu->cr0 ^ value;
         cpu->cr0 = value | CR0_ET;
         vmm->page->cr[0] = cpu->cr0;
@@ -281,26 +448,31 @@ static enum outcome write_cr(struct pv_vmm *vmm, unsigned cr, uint32_t value)
             pv_shadow_paging_mode(vmm);
         else if (changed & CR0_WP)
             pv_shadow_flush_all(vmm);
-        return NEXT;
+        return 0;
     case 2:
         cpu->cr2 = value;
         vmm->page->cr[2] = value;
-        return NEXT;
+        return 0;
     case 3:
         pv_shadow_cr3(vmm, value);
         pv_sync_descriptors(vmm);
         vmm->page->cr[3] = value;
-        return NEXT;
-    case 4:
+        return 0;
+    default:
         changed = cpu->cr4 ^ value;
         cpu->cr4 = value;
         vmm->page->cr[4] = value;
         if (changed & (CR4_PSE | CR4_PAE | CR4_PGE))
             pv_shadow_flush_all(vmm);
-        return NEXT;
-    default:
-        return fault(vmm, VECTOR_UD, 0);
+        return 0;
     }
+}
+
+static enum outcome write_cr(struct pv_vmm *vmm, unsigned cr, uint32_t value)
+{
+    if (cr == 1 || cr > 4)
+        return fault(vmm, VECTOR_UD, 0);
+    return pv_write_cr(vmm, cr, value) ? fault(vmm, VECTOR_GP, 0) : NEXT;
 }
 
 static uint32_t read_cr(struct pv_vmm *vmm, unsigned cr)
@@ -527,6 +699,16 @@ static enum outcome load_far_pointer(struct pv_vmm *vmm, const struct previrt_ia
     if (width == 32)
         offset |= pointer[2] << 16 | (uint32_t)pointer[3] << 24;
     selector = pointer[width / 8] | pointer[width / 8 + 1] << 8;
+    if (sreg == PV_SS) {
+        uint32_t base;
+
+        o = load_stack_segment(vmm, selector, &base);
+        if (o == NEXT)
+            set_gpr(vmm, i->reg, width, i->reg == PV_ESP ? offset + base : offset);
+        if (o == NEXT && i->reg != PV_ESP)
+            vmm->cpu.gpr[PV_ESP] = (uint32_t)(vmm->cpu.gpr[PV_ESP] + base);
+        return o;
+    }
     o = load_segment(vmm, sreg, selector);
     if (o == NEXT)
         set_gpr(vmm, i->reg, width, offset);
@@ -583,28 +765,26 @@ static enum outcome execute(struct pv_vmm *vmm, const struct pv_op_site *site)
     case PREVIRT_IA32_OUTS:
         return string_io(vmm, i, 0);
     case PREVIRT_IA32_IRET:
-        return interrupt_return(vmm);
+        return interrupt_return(vmm, next);
     case PREVIRT_IA32_LJMP:
         if (i->is_memory)
             return far_memory(vmm, i, 0, 0);
-        return far_jump(vmm, i->selector, i->immediate);
+        return far_transfer(vmm, i->selector, i->immediate, 0, next);
     case PREVIRT_IA32_LCALL:
         if (i->is_memory)
             return far_memory(vmm, i, 1, next);
-        if (push(vmm, cpu->kernel_cs, 32, &o) || push(vmm, next, 32, &o))
-            return o;
-        return far_jump(vmm, i->selector, i->immediate);
+        return far_transfer(vmm, i->selector, i->immediate, 1, next);
     case PREVIRT_IA32_LRET:
         return far_return(vmm, i->immediate);
     case PREVIRT_IA32_INT:
         cpu->eip = next;
-        pv_inject(vmm, i->immediate, 0, 0, i->length);
+        pv_inject(vmm, i->immediate, 0, 0, (int)(next - site->address));
         return JUMPED;
     case PREVIRT_IA32_INTO:
         if (!(cpu->eflags & 1u << 11))
             return NEXT;
         cpu->eip = next;
-        pv_inject(vmm, VECTOR_OF, 0, 0, i->length);
+        pv_inject(vmm, VECTOR_OF, 0, 0, (int)(next - site->address));
         return JUMPED;
     case PREVIRT_IA32_MOV_FROM_SEG:
         put_rm(vmm, i, i->reg, i->is_memory ? 16 : i->width, read_segment(vmm, i->system_register),

@@ -2,20 +2,29 @@
 /* Exceptions and interrupts enter the guest through its own IDT: SDM 3A 6.12, 6.13. */
 #include "vmm.h"
 
+#define GATE_TASK      0x5
 #define GATE_INTERRUPT 0xe
 #define GATE_TRAP      0xf
+#define GATE_PRESENT   0x8000u
 
-#define TSS_ESP0 4
-#define TSS_SS0  8
+#define TSS_ESP0     4
+#define TSS_ESP0_END 11 /* last byte of SS0 */
+
+/* Error codes that name a selector or a vector: SDM 3A 6.13 */
+#define ERROR_EXTERNAL 1u
+#define ERROR_IDT      2u
+#define ERROR_SELECTOR 0xfff8u
 
 #define DESCRIPTOR_S       (1ull << 44)
 #define DESCRIPTOR_PRESENT (1ull << 47)
+#define DESCRIPTOR_DPL     (3ull << 45)
 #define DESCRIPTOR_DPL3    (3ull << 45)
+#define DESCRIPTOR_L       (1ull << 53)
+#define TYPE_MASK          0x1f
+#define TYPE_CODE_BITS     0x18 /* S and code */
+#define TYPE_STACK         0x12 /* S, data, writable */
+#define TYPE_STACK_MASK    0x1a
 #define GDT_ENTRIES        512
-
-/* error code of a selector's fault, SDM 3A 6.13 */
-#define ERROR_IDT      2u
-#define ERROR_SELECTOR 0xfff8u
 
 uint32_t pv_eflags_image(struct pv_vmm *vmm)
 {
@@ -25,88 +34,216 @@ uint32_t pv_eflags_image(struct pv_vmm *vmm)
            (pv_if(vmm->page) ? EFLAGS_IF : 0) | cpu->iopl << 12;
 }
 
+static int has_error_code(unsigned vector)
+{
+    return vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF) ||
+           vector == VECTOR_AC;
+}
+
+/* What is on its way into the guest. */
+struct event {
+    unsigned vector;
+    int has_error;
+    uint32_t error;
+    int software; /* length of the INT n, INT3 or INTO; 0: not a program's wish */
+};
+
+static void raise(struct event *raised, unsigned vector, uint32_t error)
+{
+    *raised = (struct event){.vector = vector, .has_error = 1, .error = error};
+}
+
+/* An access of (code), the result of pv_read() or pv_write(), failed at (va). */
+static void raise_page_fault(struct pv_vmm *vmm, struct event *raised, gva_t va, int code)
+{
+    vmm->cpu.cr2 = va;
+    vmm->page->cr[2] = va;
+    raise(raised, VECTOR_PF, (uint32_t)code & ~0x100u);
+}
+
+/*
+ * (selector)'s descriptor. The copy that pv_sync_descriptors() keeps is good enough if it says what
+ * is wanted; the guest's own table has the last word.
+ */
+static int wanted_descriptor(struct pv_vmm *vmm, uint32_t selector, unsigned mask, unsigned type)
+{
+    uint64_t d = selector & 4 ? 0 : vmm->gdt_mirror[selector >> 3 & (GDT_ENTRIES - 1)];
+    unsigned must = 1u << 7 | 3u << 5; /* present, privilege level 0 */
+
+    if ((d >> 40 & (must | mask)) == (1u << 7 | type) && selector >> 3 < GDT_ENTRIES)
+        return 0;
+    if (pv_descriptor(vmm, (uint16_t)selector, &d))
+        return VECTOR_GP;
+    if ((d >> 40 & mask) != type)
+        return VECTOR_GP;
+    if (d & DESCRIPTOR_DPL)
+        return VECTOR_GP;
+    return d & DESCRIPTOR_PRESENT ? 0 : VECTOR_NP;
+}
+
+/* The kernel's stack, from the task state segment. 0, or -1 with what that raises. */
+static int kernel_stack(struct pv_vmm *vmm, uint32_t external, uint32_t *esp, uint32_t *ss,
+                        struct event *raised)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+    uint32_t stack[2];
+    gva_t at;
+    int code;
+
+    if (cpu->tss_limit < TSS_ESP0_END) {
+        raise(raised, VECTOR_TS, (cpu->tr & ~3u) | external);
+        return -1;
+    }
+    code = pv_read(vmm, cpu->tss_base + TSS_ESP0, stack, 8, &at);
+    if (code) {
+        raise_page_fault(vmm, raised, at, code);
+        return -1;
+    }
+    *esp = stack[0];
+    *ss = stack[1] & 0xffff;
+    if (!(*ss & ~3u) || (*ss & 3)) {
+        raise(raised, VECTOR_TS, (*ss & ~3u) | external);
+        return -1;
+    }
+    code = wanted_descriptor(vmm, *ss, TYPE_STACK_MASK, TYPE_STACK);
+    if (code) {
+        raise(raised, code == VECTOR_NP ? VECTOR_SS : VECTOR_TS, (*ss & ~3u) | external);
+        return -1;
+    }
+    return 0;
+}
+
+/* SDM 3A 6.12.1, 6.12.2. 0: the guest's handler is next; -1: (raised), and nothing has changed. */
+static int enter(struct pv_vmm *vmm, const struct event *e, struct event *raised)
+{
+    struct pv_cpu *cpu = &vmm->cpu;
+    uint32_t external = e->software ? 0 : ERROR_EXTERNAL, frame[6], gate[2], n = 0;
+    uint32_t esp = cpu->gpr[PV_ESP], ss = cpu->kernel_ss, cs;
+    uint32_t gate_error = e->vector * 8 + ERROR_IDT + external;
+    unsigned type;
+    gva_t at;
+    int code;
+
+    if (e->vector * 8 + 7 > cpu->idt_limit) {
+        raise(raised, VECTOR_GP, gate_error);
+        return -1;
+    }
+    code = pv_read(vmm, cpu->idt_base + e->vector * 8, gate, 8, &at);
+    if (code) {
+        raise_page_fault(vmm, raised, at, code);
+        return -1;
+    }
+    type = gate[1] >> 8 & TYPE_MASK;
+    if ((type != GATE_INTERRUPT && type != GATE_TRAP && type != GATE_TASK) ||
+        (e->software && cpu->user && (gate[1] >> 13 & 3) < 3)) {
+        raise(raised, VECTOR_GP, gate_error);
+        return -1;
+    }
+    if (!(gate[1] & GATE_PRESENT)) {
+        raise(raised, VECTOR_NP, gate_error);
+        return -1;
+    }
+    cs = gate[0] >> 16;
+    if (type == GATE_TASK) {
+        struct pv_fault fault;
+
+        if (!pv_task_switch(vmm, (uint16_t)cs, PV_TASK_CALL, e->has_error ? &e->error : NULL,
+                            &fault))
+            return 0;
+        raise(raised, fault.vector, fault.error | external);
+        return -1;
+    }
+    if (!(cs & ~3u)) {
+        raise(raised, VECTOR_GP, external);
+        return -1;
+    }
+    code = wanted_descriptor(vmm, cs, TYPE_CODE_BITS, TYPE_CODE_BITS);
+    if (code) {
+        raise(raised, (unsigned)code, (cs & ~3u) | external);
+        return -1;
+    }
+    if (e->has_error)
+        frame[n++] = e->error;
+    frame[n++] = cpu->eip;
+    frame[n++] = cpu->user ? cpu->user_cs : cpu->kernel_cs;
+    frame[n++] = pv_eflags_image(vmm) | (cpu->eflags & (EFLAGS_RF | EFLAGS_NT));
+    if (cpu->user) {
+        frame[n++] = esp;
+        frame[n++] = cpu->user_ss;
+        if (kernel_stack(vmm, external, &esp, &ss, raised))
+            return -1;
+    }
+    esp -= n * 4;
+    code = pv_write(vmm, esp, frame, n * 4, &at);
+    if (code) {
+        raise_page_fault(vmm, raised, at, code);
+        return -1;
+    }
+    cpu->gpr[PV_ESP] = esp;
+    cpu->kernel_ss = ss;
+    cpu->eip = (gate[1] & 0xffff0000) | (gate[0] & 0xffff);
+    cpu->kernel_cs = cs & ~3u;
+    vmm->page->segment[PV_CS] = cpu->kernel_cs;
+    vmm->page->segment[PV_SS] = cpu->kernel_ss;
+    cpu->user = 0;
+    cpu->eflags &= ~(uint64_t)(EFLAGS_TF | EFLAGS_NT | EFLAGS_RF | EFLAGS_VM);
+    if (type == GATE_INTERRUPT)
+        pv_set_if(vmm->page, 0);
+    return 0;
+}
+
+/* Whether (second), raised on the way into (first), makes a double fault: SDM 3A table 6-5. */
+static int doubles(const struct event *first, const struct event *second)
+{
+    enum { CONTRIBUTORY = 1u << VECTOR_DE | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 };
+
+    if (first->software || first->vector > VECTOR_PF)
+        return 0;
+    if (first->vector == VECTOR_PF)
+        return second->vector == VECTOR_PF || (CONTRIBUTORY >> second->vector & 1);
+    return (CONTRIBUTORY >> first->vector & 1) && (CONTRIBUTORY >> second->vector & 1);
+}
+
 int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error, int software)
 {
     struct pv_cpu *cpu = &vmm->cpu;
-    uint32_t frame[6], gate[2], esp, n = 0, stack[2];
-    unsigned type;
-    gva_t fault;
+    struct event e = {vector, has_error, error, software}, raised;
 
-    if (cpu->idt_limit < 8) {
-        /* no IDT: a triple fault, which resets a PC (Linux' reboot=t) */
-        previrt_bus_flush(&vmm->pc.bus);
-        pv_printf(vmm, "previrt: reset by triple fault at %#x\n", (uint32_t)cpu->eip);
-        pv_reset(vmm);
-        return -1;
-    }
-    if (vector * 8 + 7 > cpu->idt_limit ||
-        pv_read(vmm, cpu->idt_base + vector * 8, gate, 8, &fault)) {
-        pv_die(vmm,
-               "vector %u: no gate in the guest's IDT (base %#x, limit %#x), eip %#x, cr2 %#x, "
-               "error %#x",
-               vector, cpu->idt_base, cpu->idt_limit, (uint32_t)cpu->eip, cpu->cr2, error);
-        return -1;
-    }
-    type = gate[1] >> 8 & 0xf;
-    if (!(gate[1] & 0x8000) || (type != GATE_INTERRUPT && type != GATE_TRAP)) {
-        pv_die(vmm, "vector %u: gate %08x:%08x is not an interrupt or trap gate, eip %#x, cr2 %#x",
-               vector, gate[1], gate[0], (uint32_t)cpu->eip, cpu->cr2);
-        return -1;
-    }
-    if (software && cpu->user && (gate[1] >> 13 & 3) < 3) {
-        cpu->eip -= (unsigned)software; /* a fault: the instruction itself */
-        return pv_inject(vmm, VECTOR_GP, 1, vector * 8 + 2, 0);
-    }
     if (!cpu->user && (gva_t)cpu->eip - vmm->low_base < vmm->low_size) {
         pv_die(vmm, "vector %u: the frame would name an address of the VMM, %#x", vector,
                (uint32_t)cpu->eip);
         return -1;
     }
-    esp = cpu->gpr[PV_ESP];
-    if (has_error)
-        frame[n++] = error;
-    frame[n++] = cpu->eip;
-    frame[n++] = cpu->user ? cpu->user_cs : cpu->kernel_cs;
-    frame[n++] = pv_eflags_image(vmm) | (cpu->eflags & EFLAGS_RF);
-    if (cpu->user) {
-        frame[n++] = esp;
-        frame[n++] = cpu->user_ss;
-        if (pv_read(vmm, cpu->tss_base + TSS_ESP0, stack, 8, &fault)) {
-            pv_die(vmm, "vector %u: the guest's TSS at %#x is not mapped", vector, cpu->tss_base);
+    while (enter(vmm, &e, &raised)) {
+        if (vmm->dead)
+            return -1;
+        if (e.vector == VECTOR_DF && !e.software) {
+            if (cpu->idt_limit < 8) {
+                /* a table without entries: how Linux resets a PC (reboot=t) */
+                previrt_bus_flush(&vmm->pc.bus);
+                pv_printf(vmm, "previrt: reset by triple fault at %#x\n", (uint32_t)cpu->eip);
+                pv_reset(vmm);
+                return -1;
+            }
+            pv_die(vmm,
+                   "triple fault: vector %u, error %#x, came first (IDT base %#x, limit %#x; "
+                   "TSS base %#x, limit %#x); then the double fault raised vector %u, error %#x",
+                   vector, error, cpu->idt_base, cpu->idt_limit, cpu->tss_base, cpu->tss_limit,
+                   raised.vector, raised.error);
             return -1;
         }
-        esp = stack[0];
-        cpu->kernel_ss = stack[1] & 0xffff;
+        if (e.software)
+            cpu->eip -= (unsigned)e.software; /* a fault of the instruction itself */
+        if (doubles(&e, &raised))
+            raise(&raised, VECTOR_DF, 0);
+        e = raised;
     }
-    esp -= n * 4;
-    if (pv_write(vmm, esp, frame, n * 4, &fault)) {
-        pv_die(vmm,
-               "vector %u: the guest's kernel stack at %#x is not writable (double fault), eip "
-               "%#x, cr2 %#x",
-               vector, esp, (uint32_t)cpu->eip, cpu->cr2);
-        return -1;
-    }
-    cpu->gpr[PV_ESP] = esp;
-    cpu->eip = (gate[1] & 0xffff0000) | (gate[0] & 0xffff);
-    cpu->kernel_cs = gate[0] >> 16 & ~3u;
-    vmm->page->segment[PV_CS] = cpu->kernel_cs;
-    vmm->page->segment[PV_SS] = cpu->kernel_ss;
-    cpu->user = 0;
     cpu->halted = 0;
     cpu->shadow = 0;
-    cpu->eflags &= ~(uint64_t)(EFLAGS_TF | EFLAGS_NT | EFLAGS_RF | EFLAGS_VM);
-    if (type == GATE_INTERRUPT)
-        pv_set_if(vmm->page, 0);
     vmm->count.injected++;
-    if (vector < 32)
-        vmm->count.vector[vector]++;
+    if (e.vector < 32)
+        vmm->count.vector[e.vector]++;
     return 0;
-}
-
-static int has_error_code(unsigned vector)
-{
-    return vector == VECTOR_DF || (vector >= VECTOR_TS && vector <= VECTOR_PF) ||
-           vector == VECTOR_AC;
 }
 
 /*
@@ -231,7 +368,7 @@ int pv_descriptor(struct pv_vmm *vmm, uint16_t selector, uint64_t *descriptor)
 }
 
 /* A guest's descriptor as the processor may have it: code and data, with privilege level 3 and
- * accessed, since the hypervisor's copy is read-only; nothing else. */
+ * accessed, since the hypervisor's copy is read-only; nothing else, and no 64-bit code. */
 static uint64_t user_descriptor(uint64_t d)
 {
     enum { CODE = 8, CONFORMING = 4, READABLE = 2, ACCESSED = 1 };
@@ -246,7 +383,7 @@ static uint64_t user_descriptor(uint64_t d)
             return 0;
         d &= ~(0xfull << 40);
     }
-    return d | DESCRIPTOR_DPL3 | (uint64_t)ACCESSED << 40;
+    return (d & ~DESCRIPTOR_L) | DESCRIPTOR_DPL3 | (uint64_t)ACCESSED << 40;
 }
 
 /*

@@ -354,8 +354,19 @@ void pv_sync_watched(struct pv_vmm *vmm);
 void pv_sync_ldt(struct pv_vmm *vmm);
 int pv_descriptor(struct pv_vmm *vmm, uint16_t selector, uint64_t *descriptor);
 
+/* task.c */
+struct pv_fault {
+    unsigned vector;
+    uint32_t error;
+};
+enum pv_task { PV_TASK_JUMP, PV_TASK_CALL, PV_TASK_RETURN };
+/* 0: the other task is current, with (error) on its stack if it is not NULL; -1: (fault) */
+int pv_task_switch(struct pv_vmm *vmm, uint16_t selector, enum pv_task how, const uint32_t *error,
+                   struct pv_fault *fault);
+
 /* ops.c */
 uint32_t pv_eflags_image(struct pv_vmm *vmm);
+int pv_write_cr(struct pv_vmm *vmm, unsigned cr, uint32_t value); /* -1: #GP(0) */
 void pv_operation(struct pv_vmm *vmm, const struct pv_op_site *site);
 
 /* policy.c: the virtual processor's features. The MSR functions return 0, or -1: #GP */
