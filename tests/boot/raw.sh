@@ -12,6 +12,8 @@ set -euo pipefail
 program=tests/boot/raw.sh
 # shellcheck source=../../tools/common.sh
 . "$(dirname "$0")/../../tools/common.sh"
+# shellcheck source=kernels.sh
+. "$(dirname "$0")/kernels.sh"
 
 build=$(cd "${1:-$top/build}" && pwd)
 previrt=$build/cli/previrt
@@ -30,19 +32,6 @@ good() { echo "ok   $*"; }
 bad() {
     echo "FAIL $*"
     failures=$((failures + 1))
-}
-
-# kernel NAME OFFSET [GCC-ARGUMENT...]: builds the test kernel, linked OFFSET above its place, as $work/NAME
-kernel() {
-    local name=$1 offset=$2 file
-    shift 2
-    for file in start.S kernel.c; do
-        gcc "$@" -m32 -march=i686 -O1 -ffreestanding -fno-omit-frame-pointer -fno-pie -fno-stack-protector \
-            -fcf-protection=none -fno-asynchronous-unwind-tables -mgeneral-regs-only -Wall -Wextra -Werror \
-            -DOFFSET="$offset" -c "$source/$file" -o "$work/$name-${file%.*}.o"
-    done
-    ld -m elf_i386 --no-warn-rwx-segments --defsym "OFFSET=$offset" -T "$source/kernel.ld" "$work/$name-start.o" \
-        "$work/$name-kernel.o" -o "$work/$name"
 }
 
 # boot LOG KERNEL ARGUMENT...: the console goes to $work/LOG; its status
@@ -84,8 +73,8 @@ same() {
 # The kernel at physical addresses, and one that turns on paging and runs 3 GiB above them.
 for variant in "flat 0" "high 0xc0000000"; do
     read -r name offset <<<"$variant"
-    kernel "plain-$name" "$offset"
-    kernel "burnt-$name" "$offset" -B "$build/libexec/previrt"
+    test_kernel "$work/plain-$name" "$source" "$offset"
+    test_kernel "$work/burnt-$name" "$source" "$offset" -B "$build/libexec/previrt"
     passed='^raw-kernel: passed'
     expect "$name kernel, plain" "plain-$name.log" 0 "$passed" --rewrite none "$work/plain-$name"
     expect "$name kernel, afterburnt" "burnt-$name.log" 0 "$passed" --rewrite none "$work/burnt-$name"
