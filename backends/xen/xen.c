@@ -732,29 +732,18 @@ void pv_xen_operation(uint32_t number)
 
 void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
 {
-    vmm.count.exits++;
-    vmm.cpu.user = (cs & 3) == 3;
-    if (vmm.cpu.user) {
-        vmm.cpu.user_cs = cs;
-        vmm.cpu.user_ss = ss & 0xffff;
+    pv_interrupted(&vmm, cs, ss);
+    if (vmm.cpu.user)
         user_gs = x_segment_read(NULL, PV_GS); /* user code may have loaded it itself */
-    }
-    if (!vmm.cpu.user)
-        pv_stub_undo(&vmm);
     if (vector == EVENT_VECTOR) {
         pv_xen_events();
         return;
     }
-    vmm.count.traps++;
     if (vector == FAILSAFE_VECTOR) {
         pv_die(&vmm, "failsafe callback: a segment selector of the guest is bad");
         return;
     }
-    if (vector == 0x80 || vector == VECTOR_BP || vector == VECTOR_OF) {
-        pv_inject(&vmm, vector, 0, 0, vector == 0x80 ? 2 : 1);
-        return;
-    }
-    pv_exception(&vmm, vector, error, shared_info->vcpu_info[0].arch.cr2);
+    pv_trap(&vmm, vector, error, shared_info->vcpu_info[0].arch.cr2);
 }
 
 void pv_xen_fatal(const unsigned long *frame)

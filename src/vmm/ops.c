@@ -15,6 +15,7 @@
 #define TYPE_CONFORMING       0x1cu /* code that keeps its caller's privilege level */
 #define DESCRIPTOR_DPL(d)     ((unsigned)((d) >> 45 & 3))
 #define DESCRIPTOR_BASE(d)    ((uint32_t)(((d) >> 16 & 0xffffff) | ((d) >> 32 & 0xff000000)))
+#define TYPE_TSS_AVAILABLE    9u
 
 enum outcome { NEXT, JUMPED, FAULTED };
 
@@ -585,9 +586,11 @@ static enum outcome load_task(struct pv_vmm *vmm, uint16_t selector)
 {
     uint64_t d;
 
-    if (!(selector & ~SELECTOR_RPL) || pv_descriptor(vmm, selector, &d) ||
-        (DESCRIPTOR_TYPE(d) & ~2u) != 9)
+    if (!(selector & ~SELECTOR_RPL) || (selector & 4) || pv_descriptor(vmm, selector, &d) ||
+        DESCRIPTOR_TYPE(d) != TYPE_TSS_AVAILABLE)
         return fault(vmm, VECTOR_GP, selector & 0xfffc);
+    if (!DESCRIPTOR_PRESENT(d))
+        return fault(vmm, VECTOR_NP, selector & 0xfffc);
     d |= 2ull << 40; /* busy */
     pv_write(vmm, vmm->cpu.gdt_base + (selector & ~7u), &d, 8, NULL);
     vmm->cpu.tr = selector;

@@ -324,11 +324,36 @@ void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2
     pv_inject(vmm, vector, has_error_code(vector), error, 0);
 }
 
+void pv_interrupted(struct pv_vmm *vmm, uint16_t cs, uint16_t ss)
+{
+    vmm->count.exits++;
+    vmm->cpu.user = (cs & 3) == 3;
+    if (vmm->cpu.user) {
+        vmm->cpu.user_cs = cs;
+        vmm->cpu.user_ss = ss;
+    } else {
+        pv_stub_undo(vmm);
+    }
+}
+
+void pv_trap(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2)
+{
+    enum { LINUX_SYSTEM_CALL = 0x80, INT_LENGTH = 2 };
+
+    vmm->count.traps++;
+    if (vector == LINUX_SYSTEM_CALL)
+        pv_inject(vmm, vector, 0, 0, INT_LENGTH);
+    else if (vector == VECTOR_BP || vector == VECTOR_OF)
+        pv_inject(vmm, vector, 0, 0, 1);
+    else
+        pv_exception(vmm, vector, error, cr2);
+}
+
 void pv_deliver(struct pv_vmm *vmm)
 {
     struct pv_cpu *cpu = &vmm->cpu;
 
-    for (;;) {
+    while (!vmm->dead) {
         int pending = previrt_pic_pending(&vmm->pc.pic);
 
         vmm->page->pending = pending;

@@ -347,6 +347,10 @@ void pv_shadow_paging_mode(struct pv_vmm *vmm);
 /* (software): length of the instruction that asked for it, behind which eip is; 0: an exception or
  * a device */
 int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error, int software);
+/* Guest code was left: user code with its selectors (RPL 3), or kernel code (any other RPL). */
+void pv_interrupted(struct pv_vmm *vmm, uint16_t cs, uint16_t ss);
+/* ... by an exception, or by a software interrupt that the hypervisor lets through: 3, 4, 0x80 */
+void pv_trap(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2);
 void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2);
 void pv_deliver(struct pv_vmm *vmm); /* pending interrupts, before every return to the guest */
 int pv_sync_descriptors(struct pv_vmm *vmm); /* 1: some had changed */
