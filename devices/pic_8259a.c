@@ -167,9 +167,16 @@ bool previrt_pic_pending(const struct previrt_pic *pic)
 
 bool previrt_pic_waits(const struct previrt_pic *pic, unsigned line)
 {
-    const struct previrt_8259a *chip = &pic->chip[line / 8 & 1];
+    const struct previrt_8259a *chip = &pic->chip[line / INPUTS & 1];
 
-    return line < PREVIRT_IRQ_LINES && (requests(chip) & ~chip->imr & 1u << line % 8) != 0;
+    return line < PREVIRT_IRQ_LINES && (requests(chip) & 1u << line % INPUTS) != 0;
+}
+
+bool previrt_pic_masked(const struct previrt_pic *pic, unsigned line)
+{
+    const struct previrt_8259a *chip = &pic->chip[line / INPUTS & 1];
+
+    return line >= PREVIRT_IRQ_LINES || (chip->imr & 1u << line % INPUTS) != 0;
 }
 
 uint8_t previrt_pic_acknowledge(struct previrt_pic *pic)

@@ -543,9 +543,23 @@ static void x_set_ts(void *context, int on)
 
 static void x_console(void *context, const char *text, size_t length)
 {
+    char out[256];
+    size_t n = 0;
+
     (void)context;
     vmm.count.console_calls++;
-    console_write(text, length);
+    /* Xen puts a carriage return before each line feed; the guest did so already. */
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == '\r' && i + 1 < length && text[i + 1] == '\n')
+            continue;
+        out[n++] = text[i];
+        if (n == sizeof out) {
+            console_write(out, n);
+            n = 0;
+        }
+    }
+    if (n)
+        console_write(out, n);
 }
 
 /* ---- time and events ---- */
@@ -569,6 +583,24 @@ static uint64_t x_now(void *context)
         __asm__ volatile("" ::: "memory");
     } while ((version & 1) || version != t->version);
     return now;
+}
+
+/* The wall clock when the hypervisor's own began (xen.h: "System time == 0"), and what has passed
+ * since. */
+static uint64_t x_date(void *context)
+{
+    const volatile shared_info_t *s = shared_info;
+    uint32_t version, seconds, nanoseconds, high;
+
+    do {
+        version = s->wc_version;
+        __asm__ volatile("" ::: "memory");
+        seconds = s->wc_sec;
+        nanoseconds = s->wc_nsec;
+        high = s->wc_sec_hi;
+        __asm__ volatile("" ::: "memory");
+    } while ((version & 1) || version != s->wc_version);
+    return ((uint64_t)high << 32 | seconds) + (nanoseconds + x_now(context)) / 1000000000u;
 }
 
 static uint64_t deadline_set = ~0ull;
@@ -875,6 +907,7 @@ void pv_xen_main(start_info_t *si)
                                       .segment_read = x_segment_read,
                                       .console = x_console,
                                       .now = x_now,
+                                      .date = x_date,
                                       .set_deadline = x_set_deadline,
                                       .block = x_block,
                                       .power = x_power};

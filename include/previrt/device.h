@@ -289,9 +289,11 @@ PREVIRT_API int previrt_pic_init(struct previrt_pic *pic, struct previrt_bus *bu
 /* The level of the master's INT output; host.interrupt tells of its changes. */
 PREVIRT_API bool previrt_pic_pending(const struct previrt_pic *pic);
 
-/* Whether input (line), 0 to 15, has a request that is not masked and was not acknowledged yet. A
- * VMM that was away for several periods of the timer asks before it raises the next tick. */
+/* Whether input (line), 0 to 15, has a request, masked or not, that was not acknowledged yet; and
+ * whether it is masked. A VMM that was away for several periods of the timer asks before it raises
+ * the next tick. */
 PREVIRT_API bool previrt_pic_waits(const struct previrt_pic *pic, unsigned line);
+PREVIRT_API bool previrt_pic_masked(const struct previrt_pic *pic, unsigned line);
 
 /* The processor's interrupt acknowledge cycle: the vector to deliver. If the request has gone away
  * it is the spurious vector (input 7 of the chip), as on the hardware. */

@@ -9,6 +9,9 @@
 #define CATCH_UP_PERIOD 10000000u   /* when to look again, if the guest does not take its ticks */
 #define TIMER_LINE      0
 
+/* A handler may mask its line while it works: how long that may take. */
+#define MASKED_LIMIT 100000000u /* ns */
+
 /*
  * The devices' clock. It is the hypervisor's, but it never passes a moment at which a device has
  * something to do: pv_time() does those one after the other.
@@ -80,6 +83,18 @@ static void counters_request(struct pv_vmm *vmm, uint32_t value)
     }
 }
 
+/* The guest's UART takes as much of what was typed as its FIFO has room for. */
+static void uart_input(void *context)
+{
+    struct pv_vmm *vmm = context;
+
+    while (vmm->typed_count &&
+           previrt_uart_receive(&vmm->pc.com1, vmm->typed + vmm->typed_first, 1)) {
+        vmm->typed_first = (vmm->typed_first + 1) % PV_TYPED;
+        vmm->typed_count--;
+    }
+}
+
 void pv_console_input(struct pv_vmm *vmm, const uint8_t *data, size_t length)
 {
     for (size_t i = 0; i < length; i++) {
@@ -92,8 +107,10 @@ void pv_console_input(struct pv_vmm *vmm, const uint8_t *data, size_t length)
             vmm->console_escape = 1;
             continue;
         }
-        previrt_uart_receive(&vmm->pc.com1, data + i, 1);
+        if (vmm->typed_count < PV_TYPED) /* who types more than that ahead loses it */
+            vmm->typed[(vmm->typed_first + vmm->typed_count++) % PV_TYPED] = data[i];
     }
+    uart_input(vmm);
 }
 
 static void counters_write(void *context, uint32_t offset, unsigned width, uint32_t value)
@@ -136,11 +153,33 @@ void pv_devices_init(struct pv_vmm *vmm)
         .debug_exit_port = PREVIRT_DEBUG_EXIT_PORT,
     };
 
+    config.rtc.unix_time = vmm->backend.date(vmm->backend.context);
+    config.rtc.memory_size = vmm->ram_size;
     config.com1.transmit = uart_output;
+    config.com1.receive_room = uart_input;
     config.com1.context = vmm;
     config.com1.flush_delay = CONSOLE_DELAY;
     previrt_pc_init(&vmm->pc, &config);
     counters_init(vmm);
+}
+
+/* The guest has yet to take a tick, and will: it has not turned the timer's interrupt off. */
+static int tick_waits(struct pv_vmm *vmm, uint64_t now)
+{
+    const struct previrt_pic *pic = &vmm->pc.pic;
+
+    return previrt_pic_waits(pic, TIMER_LINE) &&
+           (!previrt_pic_masked(pic, TIMER_LINE) || now - vmm->tick_taken < MASKED_LIMIT);
+}
+
+unsigned pv_acknowledge(struct pv_vmm *vmm)
+{
+    int tick = previrt_pic_waits(&vmm->pc.pic, TIMER_LINE);
+    unsigned vector = previrt_pic_acknowledge(&vmm->pc.pic);
+
+    if (tick && !previrt_pic_waits(&vmm->pc.pic, TIMER_LINE))
+        vmm->tick_taken = vmm->backend.now(vmm->backend.context);
+    return vector;
 }
 
 /*
@@ -156,7 +195,7 @@ void pv_time(struct pv_vmm *vmm)
 
     vmm->advancing = 1;
     while ((next = previrt_bus_deadline(bus)) <= now) {
-        if (now - next < CATCH_UP_LIMIT && previrt_pic_waits(&vmm->pc.pic, TIMER_LINE))
+        if (now - next < CATCH_UP_LIMIT && tick_waits(vmm, now))
             break;
         vmm->device_time = next;
         previrt_bus_run(bus);
@@ -173,5 +212,6 @@ void pv_time(struct pv_vmm *vmm)
         next = now + CATCH_UP_PERIOD;
     }
     vmm->advancing = 0;
+    uart_input(vmm); /* the guest may have emptied the FIFO without reading it */
     vmm->backend.set_deadline(vmm->backend.context, next);
 }

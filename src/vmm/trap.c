@@ -358,7 +358,7 @@ void pv_deliver(struct pv_vmm *vmm)
 
         vmm->page->pending = pending;
         if (pending && pv_if(vmm->page) && !cpu->shadow) {
-            unsigned vector = previrt_pic_acknowledge(&vmm->pc.pic);
+            unsigned vector = pv_acknowledge(vmm);
 
             vmm->count.interrupts++;
             pv_inject(vmm, vector, 0, 0, 0);

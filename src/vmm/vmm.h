@@ -174,6 +174,7 @@ struct pv_backend {
     uint16_t (*segment_read)(void *context, unsigned sreg);
     void (*console)(void *context, const char *text, size_t length);
     uint64_t (*now)(void *context);                     /* nanoseconds, monotonic */
+    uint64_t (*date)(void *context);                    /* seconds since 1970, UTC */
     void (*set_deadline)(void *context, uint64_t when); /* next timer event, ~0: none */
     void (*block)(void *context);                       /* wait for an event or the deadline */
     void (*power)(void *context, int status);           /* end: 0 reboot/poweroff, else failure */
@@ -184,6 +185,7 @@ struct pv_backend {
 
 #define PV_POWER_PANIC 9 /* status for (power): the guest's kernel panicked */
 
+#define PV_TYPED       4096u
 #define PV_SPACES      48
 #define PV_KERNEL_BASE 0xc0000000u
 #define PV_NODES       1600
@@ -293,13 +295,16 @@ struct pv_vmm {
     uint64_t ldt_mirror[PV_LDT_ENTRIES];
     uint8_t booted; /* user mode was entered once */
     uint8_t dead;
-    uint8_t counters_at_end;         /* print them when the guest ends */
-    uint8_t console_escape;          /* PREVIRT_COUNTERS_KEY was typed */
+    uint8_t counters_at_end; /* print them when the guest ends */
+    uint8_t console_escape;  /* PREVIRT_COUNTERS_KEY was typed */
+    uint8_t typed[PV_TYPED]; /* a ring: what COM1 had no room for yet */
+    uint32_t typed_first, typed_count;
     uint8_t panicked, panic_matched; /* what the guest's console says: see devices.c */
     struct pv_stubs stubs;
     struct previrt_pc pc;
     uint64_t device_time; /* what the devices' clock says while they are brought up to date */
     uint8_t advancing;    /* that is now */
+    uint64_t tick_taken;  /* when the guest took its last timer interrupt */
     struct previrt_device counters_device;
     struct previrt_range counters_range;
     struct previrt_counters mark; /* (count) as it was at PREVIRT_COUNTERS_MARK */
@@ -392,8 +397,9 @@ void pv_stub_operation(struct pv_vmm *vmm, uint32_t number); /* a stub has come 
 void pv_devices_init(struct pv_vmm *vmm);
 /* what was typed on the console; the VMM's own keys are taken out */
 void pv_console_input(struct pv_vmm *vmm, const uint8_t *data, size_t length);
-void pv_reset(struct pv_vmm *vmm); /* the guest reset its machine: the end */
-void pv_time(struct pv_vmm *vmm);  /* advance the devices to now, arm the next deadline */
+void pv_reset(struct pv_vmm *vmm);           /* the guest reset its machine: the end */
+unsigned pv_acknowledge(struct pv_vmm *vmm); /* takes an interrupt: its vector */
+void pv_time(struct pv_vmm *vmm);            /* advance the devices to now, arm the next deadline */
 
 /* report.c */
 void pv_printf(struct pv_vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -144,25 +144,74 @@ static int run_one(const struct test *test)
     return 1;
 }
 
+/* Timer interrupts so far, from the line of IRQ 0. */
+unsigned long timer_ticks(void)
+{
+    FILE *f = fopen("/proc/interrupts", "r");
+    unsigned long count = 0;
+    char line[200];
+
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, " 0: %lu", &count) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return count;
+}
+
+/* Keeps the machine busy, for ever: computes (0), forks (1), or moves bytes through a pipe (2). */
+static void be_busy(unsigned how)
+{
+    char bytes[512] = {0};
+    int ends[2];
+
+    if (pipe(ends))
+        _exit(1);
+    for (volatile unsigned long n = 0;; n++) {
+        if (how == 1) {
+            pid_t pid = fork();
+
+            if (pid == 0)
+                _exit(0);
+            waitpid(pid, NULL, 0);
+        } else if (how == 2 && (write(ends[1], bytes, sizeof(bytes)) < 0 ||
+                                read(ends[0], bytes, sizeof(bytes)) < 0)) {
+            _exit(1);
+        }
+    }
+}
+
 /*
- * The guest's time at the beginning and at the end of (seconds), several times each, for the host
- * to compare with its own: a line may reach it late, but never early.
+ * The guest's time and ticks at the beginning and at the end of (seconds) under load, several times
+ * each, for the host to compare with its own clock: a line may reach it late, but never early.
  */
 static int show_clock(unsigned seconds)
 {
-    enum { LINES = 8, PAUSE = 150 /* ms */ };
+    enum { LINES = 12, PAUSE = 100 /* ms */, LOADS = 3 };
+    pid_t load[LOADS];
 
     for (int end = 0; end < 2; end++) {
         for (int i = 0; i < LINES; i++) {
             struct timespec time;
 
-            clock_gettime(CLOCK_MONOTONIC, &time);
-            printf("guest-clock %d %ld.%09ld\n", end, (long)time.tv_sec, time.tv_nsec);
+            clock_gettime(CLOCK_REALTIME, &time);
+            printf("guest-clock %d %ld.%09ld %lu\n", end, (long)time.tv_sec, time.tv_nsec,
+                   timer_ticks());
             fflush(stdout);
-            poll(NULL, 0, PAUSE); /* not sleep(): it needs 32-bit times */
+            sleep_ms(PAUSE);
         }
-        if (!end)
-            poll(NULL, 0, (int)seconds * 1000);
+        if (end)
+            break;
+        for (unsigned i = 0; i < LOADS; i++) {
+            load[i] = fork();
+            if (load[i] == 0)
+                be_busy(i);
+        }
+        sleep_ms(seconds * 1000);
+        for (unsigned i = 0; i < LOADS; i++) {
+            kill(load[i], SIGKILL);
+            waitpid(load[i], NULL, 0);
+        }
     }
     return 0;
 }

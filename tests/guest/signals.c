@@ -153,7 +153,10 @@ static void disturb(int number)
                      : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7");
 }
 
-/* Registers with a pattern, spun on while handlers and other processes use their own. */
+/*
+ * Registers with a pattern, spun on while handlers and other processes use their own. The spinning
+ * is long against the system call that ends it: a timer interrupt that comes due finds user code.
+ */
 static void hold_registers(uint32_t pattern, unsigned milliseconds)
 {
     uint32_t in[4] __attribute__((aligned(16))) = {pattern, pattern + 1, pattern + 2, pattern + 3};
@@ -164,7 +167,7 @@ static void hold_registers(uint32_t pattern, unsigned milliseconds)
     gettimeofday(&start, NULL);
     do {
         __asm__ volatile("fninit; fldl %4; movaps %5,%%xmm0; movaps %%xmm0,%%xmm5;"
-                         "mov $30000,%%ecx; 1: lea (%%ecx),%%eax; dec %%ecx; jnz 1b;"
+                         "mov $1000000,%%ecx; 1: lea (%%ecx),%%eax; dec %%ecx; jnz 1b;"
                          "movaps %%xmm5,%0; fstpl %1"
                          : "=m"(out), "=m"(back), "=&a"(in[0]), "=&c"(in[1])
                          : "m"(value),

@@ -63,6 +63,9 @@ void expect_signal(int pid, int signal, const char *what);
  * those. */
 void sleep_ms(unsigned milliseconds);
 
+/* Timer interrupts since the start. */
+unsigned long timer_ticks(void);
+
 /* What the last signal said that catch_signals() caught. */
 struct caught {
     volatile sig_atomic_t count;

@@ -21,22 +21,6 @@ static int64_t now(clockid_t clock)
     return (int64_t)t.tv_sec * 1000 * MS + t.tv_nsec;
 }
 
-/* Timer interrupts so far, from the line of IRQ 0. */
-static unsigned long ticks(void)
-{
-    FILE *f = fopen("/proc/interrupts", "r");
-    unsigned long count = 0;
-    char line[200];
-
-    CHECK(f != NULL);
-    while (fgets(line, sizeof(line), f))
-        if (sscanf(line, " 0: %lu", &count) == 1)
-            break;
-    fclose(f);
-    CHECK(count > 0);
-    return count;
-}
-
 /* 100 Hz for as long as the monotonic clock says, with other processes computing and forking. */
 static void ticks_under_load(void)
 {
@@ -62,12 +46,12 @@ static void ticks_under_load(void)
             }
     }
     start = now(CLOCK_MONOTONIC);
-    before = ticks();
+    before = timer_ticks();
     while (now(CLOCK_MONOTONIC) - start < duration)
         ;
     elapsed = now(CLOCK_MONOTONIC) - start;
     {
-        double rate = (double)(ticks() - before) * 1000 / (double)(elapsed / MS);
+        double rate = (double)(timer_ticks() - before) * 1000 / (double)(elapsed / MS);
 
         for (int i = 0; i < 3; i++)
             kill(load[i], SIGKILL);

@@ -286,6 +286,13 @@ static uint64_t t_now(void *context)
     return vm->now;
 }
 
+static uint64_t t_date(void *context)
+{
+    struct vm *vm = context;
+
+    return vm->now / 1000000000u;
+}
+
 static void t_set_deadline(void *context, uint64_t when)
 {
     struct vm *vm = context;
@@ -340,6 +347,7 @@ static void start(struct vm *vm)
                                        .segment_read = t_segment_read,
                                        .console = t_console,
                                        .now = t_now,
+                                       .date = t_date,
                                        .set_deadline = t_set_deadline,
                                        .block = t_block,
                                        .power = t_power};
