@@ -15,6 +15,11 @@
 #define HYPERCALL_SIZE    32
 #define KERNEL_CS64_SEEN  0xe030 /* Xen clears the RPL of what it interrupted in kernel mode */
 #define EFLAGS_IF         0x200
+#define PF_VECTOR         14
+#define IRET_FRAME_END    24 /* of what IRET to user code takes from the stack, behind the site's number */
+/* struct vcpu_info, the first thing in the shared page */
+#define UPCALL_PENDING    0
+#define UPCALL_MASK       1
 
     .text
     .globl _start, hypercall_page, pv_resume, pv_low_entry, pv_low_entry_end
@@ -31,9 +36,13 @@ _start:
 hypercall_page:
     .skip   4096
 
-/* Copied below 4 GiB: stubs come here by far jump, with the site's number pushed. */
+/* Copied below 4 GiB: stubs come here by far jump, with the site's number pushed. The second is for IRET. */
+    .balign LOW_IRET_OFFSET
 pv_low_entry:
     movabs  $pv_operation_entry, %r15
+    jmp     *%r15
+    .balign LOW_IRET_OFFSET
+    movabs  $pv_iret_entry, %r15
     jmp     *%r15
 pv_low_entry_end:
 
@@ -110,6 +119,143 @@ return_to_user:
     push    $0
     jmp     hypercall_page + __HYPERVISOR_iret * HYPERCALL_SIZE
 
+/*
+ * IRET to user code: fast.h. The VMM's stack is taken at once; what is read of the guest's may fault, then the long way is
+ * taken (vmm_trap). 32-bit addresses, so that they wrap as the guest's do.
+ */
+pv_iret_entry:
+    movb    $1, pv_shared_info_page+UPCALL_MASK(%rip)
+iret_masked:
+    mov     %esp, %r15d
+    lea     pv_stack_top(%rip), %rsp
+    pushfq
+    testl   $FLAGS_NT, (%rsp)       /* a return to another task */
+    jnz     iret_slow
+    lea     IRET_FRAME_END(%r15d), %r13d
+    cmp     $LOW_REGION, %r13d      /* nothing of the guest's is there */
+    jae     iret_slow
+iret_loads:
+    mov     4(%r15d), %r8d          /* behind the site's number: eip cs eflags esp ss */
+    mov     8(%r15d), %r9d
+    mov     12(%r15d), %r10d
+    mov     16(%r15d), %r11d
+    mov     20(%r15d), %r12d
+iret_loads_end:
+    cmp     pv_fast+FAST_USER_CS(%rip), %r9w
+    jne     iret_slow
+    cmp     pv_fast+FAST_USER_SS(%rip), %r12w
+    jne     iret_slow
+    mov     pv_fast+FAST_USER_CODE(%rip), %r13
+    mov     (%r13), %r13
+    cmp     pv_fast+FAST_USER_CODE_VALUE(%rip), %r13
+    jne     iret_slow
+    mov     pv_fast+FAST_USER_STACK(%rip), %r13
+    mov     (%r13), %r13
+    cmp     pv_fast+FAST_USER_STACK_VALUE(%rip), %r13
+    jne     iret_slow
+    mov     %r10d, %r13d
+    and     $FLAGS_RARE, %r13d
+    cmp     $EFLAGS_IF, %r13d
+    jne     iret_slow
+    cmpb    $0, pv_low_pages+VCPU_PENDING(%rip)
+    jne     iret_slow
+    mov     %gs, %r13d
+    cmp     pv_fast+FAST_USER_GS(%rip), %r13d
+    jne     iret_slow
+    mov     pv_fast+FAST_WATCHES(%rip), %r13
+    test    %r13, %r13
+    jz      2f
+1:  mov     pv_fast+FAST_WATCH-8(, %r13, 8), %r14
+    mov     (%r14), %r14
+    cmp     pv_fast+FAST_WATCH_VALUE-8(, %r13, 8), %r14
+    jne     iret_slow
+    dec     %r13
+    jnz     1b
+2:  movb    $VCPU_IF_SET, pv_low_pages+VCPU_IF(%rip)
+    incq    pv_guest+COUNT_FAST_RETURNS(%rip)
+    movzwl  %r12w, %r12d
+    push    %r12
+    push    %r11
+    and     $FLAGS_USER, %r10d
+    push    %r10
+    movzwl  %r9w, %r9d
+    push    %r9
+    push    %r8
+    push    $0
+    jmp     hypercall_page + __HYPERVISOR_iret * HYPERCALL_SIZE
+iret_slow:
+    lea     pv_stack_top-8(%rip), %rsp
+    popfq
+    mov     %r15, %rsp
+    jmp     operation_masked
+
+/* INT 0x80 of user code: fast.h. [rcx] [r11] rip cs rflags rsp ss, events are masked. */
+int80_entry:
+    pop     %rcx
+    pop     %r11
+    testb   $3, 8(%rsp)
+    jz      int80_slow
+    mov     pv_fast+FAST_GATE(%rip), %r8
+    mov     (%r8), %r8
+    cmp     pv_fast+FAST_GATE_VALUE(%rip), %r8
+    jne     int80_slow
+    mov     pv_fast+FAST_STACK(%rip), %r8
+    mov     (%r8), %r9
+    mov     %r9d, %r10d
+    shr     $32, %r9
+    cmp     pv_fast+FAST_SS0(%rip), %r9w
+    jne     int80_slow
+    lea     -1(%r10d), %r11d
+    cmp     $LOW_REGION, %r11d      /* nothing of the guest's is there */
+    jae     int80_slow
+    mov     16(%rsp), %r9d
+    and     $FLAGS_IMAGE, %r9d
+    or      $FLAGS_IMAGE_SET, %r9d
+    mov     (%rsp), %r8d
+    mov     8(%rsp), %r12d
+    mov     24(%rsp), %r13d
+    mov     32(%rsp), %r14d
+int80_stores:                       /* may fault, then the long way is taken */
+    mov     %r14d, -4(%r10d)
+    mov     %r13d, -8(%r10d)
+    mov     %r9d, -12(%r10d)
+    mov     %r12d, -16(%r10d)
+    mov     %r8d, -20(%r10d)
+int80_stores_end:
+    movb    $0, pv_low_pages+VCPU_IF(%rip)
+    incq    pv_guest+COUNT_FAST_CALLS(%rip)
+    lea     -20(%r10d), %r10d
+    mov     pv_fast+FAST_EIP(%rip), %r8
+    mov     %r8, (%rsp)
+    movq    $FLAT_RING3_CS32, 8(%rsp)
+    andl    $FLAGS_KEPT_BY_GATE, 16(%rsp)
+    mov     %r10, 24(%rsp)
+    movq    $FLAT_RING3_SS32, 32(%rsp)
+int80_critical:
+    movb    $0, pv_shared_info_page+UPCALL_MASK(%rip)
+    cmpb    $0, pv_shared_info_page+UPCALL_PENDING(%rip)
+    jne     int80_again
+    iretq
+int80_again: /* as resume_again, with the guest at its handler */
+    movb    $1, pv_shared_info_page+UPCALL_MASK(%rip)
+int80_critical_end:
+    SAVE_GPRS
+    mov     (%rsp), %rax
+    mov     %rax, pv_guest+CPU_EIP(%rip)
+    mov     16(%rsp), %rax
+    mov     %rax, pv_guest+CPU_EFLAGS(%rip)
+    mov     24(%rsp), %rax
+    mov     %rax, pv_guest+CPU_GPR+4*8(%rip)
+    movl    $0, pv_guest+CPU_USER(%rip)
+    lea     pv_stack_top(%rip), %rsp
+    cld
+    call    pv_xen_events
+    jmp     pv_resume
+int80_slow:
+    push    $0
+    push    $SYSCALL_VECTOR
+    /* falls through */
+
 /* [vector] [error] rip cs rflags rsp ss */
 trap_common:
     cmpw    $KERNEL_CS64_SEEN, 24(%rsp)
@@ -134,14 +280,14 @@ trap_common:
 /*
  * The VMM itself was interrupted. Events come in two windows: on the way in, before they are masked, where the operation just
  * goes on (the event stays pending and is seen on the way out), and on the way out, before iretq, which is begun again.
- * Anything else ends all.
+ * Faults come where the guest's memory is used directly. Anything else ends all.
  */
 vmm_trap:
     push    %rax
     push    %rcx
     mov     32(%rsp), %rax
     cmpl    $EVENT_VECTOR, 16(%rsp)
-    jne     1f
+    jne     vmm_fault
     mov     $LOW_ENTRY, %ecx
     sub     %rax, %rcx
     neg     %rcx
@@ -152,12 +298,28 @@ vmm_trap:
     jb      3f
     lea     operation_masked(%rip), %rcx
     cmp     %rcx, %rax
+    jb      2f
+3:  lea     pv_iret_entry(%rip), %rcx
+    cmp     %rcx, %rax
+    jb      3f
+    lea     iret_masked(%rip), %rcx
+    cmp     %rcx, %rax
     jae     3f
 2:  pop     %rcx
     pop     %rax
     add     $16, %rsp
     orl     $3, 8(%rsp)
     iretq
+3:  lea     int80_critical(%rip), %rcx
+    cmp     %rcx, %rax
+    jb      3f
+    lea     int80_critical_end(%rip), %rcx
+    cmp     %rcx, %rax
+    jae     3f
+    pop     %rcx
+    pop     %rax
+    mov     40(%rsp), %rsp          /* of what was interrupted */
+    jmp     int80_again
 3:  lea     resume_critical(%rip), %rcx
     cmp     %rcx, %rax
     jb      1f
@@ -166,6 +328,29 @@ vmm_trap:
     jae     1f
     mov     pv_upcall_mask(%rip), %r15
     jmp     resume_again
+/* Guest memory that is not mapped: the long way walks the guest's tables. */
+vmm_fault:
+    cmpl    $PF_VECTOR, 16(%rsp)
+    jne     1f
+    lea     int80_stores(%rip), %rcx
+    cmp     %rcx, %rax
+    jb      3f
+    lea     int80_stores_end(%rip), %rcx
+    cmp     %rcx, %rax
+    jae     3f
+    pop     %rcx
+    pop     %rax
+    mov     40(%rsp), %rsp
+    jmp     int80_slow
+3:  lea     iret_loads(%rip), %rcx
+    cmp     %rcx, %rax
+    jb      1f
+    lea     iret_loads_end(%rip), %rcx
+    cmp     %rcx, %rax
+    jae     1f
+    pop     %rcx
+    pop     %rax
+    jmp     iret_slow
 1:  add     $16, %rsp
     mov     %rsp, %rdi
     and     $-16, %rsp
@@ -213,7 +398,8 @@ pv_trap_entries: /* 32 bytes each: vectors 0 to 19, then 0x80 */
     TRAP 17, 1
     TRAP 18, 0
     TRAP 19, 0
-    TRAP 0x80, 0
+    .balign 32
+    jmp     int80_entry
 
     .bss
     .balign 16

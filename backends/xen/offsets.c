@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Offsets for entry.S: compiled to assembler, from which the build takes the marked lines. */
 #include "../../src/vmm/vmm.h"
+#include "fast.h"
 #include "layout.h"
 
 #define DEFINE(name, value) __asm__ volatile("\n->" #name " %0" ::"i"(value))
@@ -13,6 +14,36 @@ void offsets(void)
     DEFINE(CPU_EFLAGS, offsetof(struct pv_cpu, eflags));
     DEFINE(CPU_USER_CS, offsetof(struct pv_cpu, user_cs));
     DEFINE(CPU_USER_SS, offsetof(struct pv_cpu, user_ss));
+    DEFINE(CPU_USER, offsetof(struct pv_cpu, user));
+    DEFINE(FAST_GATE, offsetof(struct pv_xen_fast, gate));
+    DEFINE(FAST_GATE_VALUE, offsetof(struct pv_xen_fast, gate_value));
+    DEFINE(FAST_EIP, offsetof(struct pv_xen_fast, eip));
+    DEFINE(FAST_STACK, offsetof(struct pv_xen_fast, stack));
+    DEFINE(FAST_SS0, offsetof(struct pv_xen_fast, ss0));
+    DEFINE(FAST_USER_CS, offsetof(struct pv_xen_fast, user_cs));
+    DEFINE(FAST_USER_SS, offsetof(struct pv_xen_fast, user_ss));
+    DEFINE(FAST_USER_CODE, offsetof(struct pv_xen_fast, user_code));
+    DEFINE(FAST_USER_CODE_VALUE, offsetof(struct pv_xen_fast, user_code_value));
+    DEFINE(FAST_USER_STACK, offsetof(struct pv_xen_fast, user_stack));
+    DEFINE(FAST_USER_STACK_VALUE, offsetof(struct pv_xen_fast, user_stack_value));
+    DEFINE(FAST_USER_GS, offsetof(struct pv_xen_fast, user_gs));
+    DEFINE(FAST_WATCHES, offsetof(struct pv_xen_fast, watches));
+    DEFINE(FAST_WATCH, offsetof(struct pv_xen_fast, watch));
+    DEFINE(FAST_WATCH_VALUE, offsetof(struct pv_xen_fast, watch_value));
+    DEFINE(COUNT_FAST_CALLS, offsetof(struct pv_vmm, count.fast_calls));
+    DEFINE(COUNT_FAST_RETURNS, offsetof(struct pv_vmm, count.fast_returns));
+    DEFINE(VCPU_IF, PREVIRT_VCPU_EFLAGS + PREVIRT_VCPU_IF_BYTE);
+    DEFINE(VCPU_IF_SET, PREVIRT_VCPU_IF_SET);
+    DEFINE(VCPU_PENDING, PREVIRT_VCPU_PENDING);
+    DEFINE(FLAGS_USER, EFLAGS_USER);
+    DEFINE(FLAGS_IMAGE, (EFLAGS_USER & ~EFLAGS_IF) | EFLAGS_RF | EFLAGS_NT);
+    DEFINE(FLAGS_IMAGE_SET, EFLAGS_FIXED | EFLAGS_IF);
+    DEFINE(FLAGS_KEPT_BY_GATE, (int)~(EFLAGS_TF | EFLAGS_NT | EFLAGS_RF | EFLAGS_VM));
+    DEFINE(FLAGS_RARE, EFLAGS_TF | EFLAGS_IF | EFLAGS_IOPL | EFLAGS_NT | EFLAGS_RF | EFLAGS_VM);
+    DEFINE(FLAGS_NT, EFLAGS_NT);
+    DEFINE(LOW_REGION, PV_XEN_LOW_BASE);
+    DEFINE(SYSCALL_VECTOR, PV_SYSCALL_VECTOR);
+    DEFINE(LOW_IRET_OFFSET, PV_XEN_LOW_IRET - PV_XEN_LOW_ENTRY);
     DEFINE(EVENT_VECTOR, 256);
     DEFINE(FAILSAFE_VECTOR, 257);
     DEFINE(LOW_ENTRY, PV_XEN_LOW_ENTRY);

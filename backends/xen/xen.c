@@ -8,6 +8,7 @@
 #include <xen/physdev.h>
 #include <xen/vcpu.h>
 #include "../../src/vmm/vmm.h"
+#include "fast.h"
 #include "layout.h"
 #include "offsets.h"
 
@@ -73,12 +74,14 @@ static struct pv_op_site sites[SITES_MAX];
 static struct pv_stub stubs[SITES_MAX];
 /* The vCPU page, the entry, the stubs; and the stubs again, as kernel code sees them that runs at
  * its load address. */
-static uint8_t low_pages[LOW_SIZE + STUBS_SIZE] __attribute__((aligned(4096)));
+uint8_t pv_low_pages[LOW_SIZE + STUBS_SIZE] __attribute__((aligned(4096)));
 static uint8_t plan_memory[8u << 20] __attribute__((aligned(16)));
 static shared_info_t *shared_info;
-static uint8_t shared_info_page[4096] __attribute__((aligned(4096)));
+uint8_t pv_shared_info_page[4096] __attribute__((aligned(4096)));
 static const unsigned long *p2m;
 static start_info_t *start_info;
+
+struct pv_xen_fast pv_fast;
 
 static evtchn_port_t timer_port, console_port;
 
@@ -355,7 +358,7 @@ static void x_map(void *context, unsigned space, gva_t va, gpa_t gpa, int protec
         gpa -= PV_GPA_LOW;
         if (gpa >= LOW_STUBS - LOW_BASE && va != LOW_BASE + gpa)
             gpa += STUBS_SIZE;
-        pfn = va_pfn(low_pages) + (gpa >> 12);
+        pfn = va_pfn(pv_low_pages) + (gpa >> 12);
     }
     e = (uint64_t)p2m[pfn] << 12 | X_P | X_A;
     /* Xen makes pages that have this bit global: they stay in the TLB from one view to the other.
@@ -486,6 +489,7 @@ static void x_set_descriptor(void *context, unsigned index, uint64_t descriptor)
 
     (void)context;
     segments_stale = 1;
+    pv_fast.user_gs = ~0u; /* before user code runs they are loaded again */
     vmm.count.descriptors++;
     if (r)
         pv_printf(&vmm, "previrt: Xen refused descriptor %u = %#llx: %ld\n", index,
@@ -502,6 +506,7 @@ static void x_set_local_descriptor(void *context, unsigned index, uint64_t descr
 
     (void)context;
     segments_stale = 1;
+    pv_fast.user_gs = ~0u; /* before user code runs they are loaded again */
     if (r)
         pv_printf(&vmm, "previrt: Xen refused local descriptor %u = %#llx: %ld\n", index,
                   (unsigned long long)descriptor, r);
@@ -719,7 +724,6 @@ static uint16_t x_segment_read(void *context, unsigned sreg)
  * selector is not swapped. So a load of GS here says only which selector user code will see: before
  * it runs, its base is made to fit.
  */
-static uint32_t user_gs; /* selector that user code's base belongs to; ~0: none */
 
 /* Loads a data segment again. A selector that became bad is 0 for user code (SDM 2A, IRET). */
 static void reload(unsigned sreg)
@@ -746,12 +750,128 @@ static void user_segments(void)
         reload(PV_DS);
         reload(PV_FS);
         segments_stale = 0;
-        user_gs = ~0u;
+        pv_fast.user_gs = ~0u;
     }
     gs = x_segment_read(NULL, PV_GS);
-    if (gs != user_gs) {
+    if (gs != pv_fast.user_gs) {
         hypercall3(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, gs, 0);
-        user_gs = gs;
+        pv_fast.user_gs = gs;
+    }
+}
+
+/* ---- the fast ways: fast.h ---- */
+
+/* Eight bytes of guest memory in one page, as kernel code sees them. */
+static const uint64_t *guest_word(gva_t va)
+{
+    /* elsewhere it could be another page in another space */
+    if (va < PV_KERNEL_BASE || (va & PV_PAGE_MASK) > PV_PAGE_SIZE - 8)
+        return NULL;
+    return pv_mapped(&vmm, va, 0);
+}
+
+/* What descriptors must be: present, privilege level, code or writable data, not conforming. */
+enum {
+    KERNEL_CODE_MASK = 0xf8,
+    KERNEL_CODE = 0x98,
+    KERNEL_STACK_MASK = 0xfa,
+    KERNEL_STACK = 0x92,
+    USER_CODE_MASK = 0xfc,
+    USER_CODE = 0xf8,
+    USER_STACK_MASK = 0xfa,
+    USER_STACK = 0xf2
+};
+
+/*
+ * Whether (selector) names a descriptor of the guest's GDT that is such, and that the processor has
+ * as well: then (word) is where the guest has it. NULL: no.
+ */
+static const uint64_t *descriptor_word(uint16_t selector, unsigned mask, unsigned type)
+{
+    const unsigned index = selector >> 3;
+    const uint64_t *word;
+
+    if (!index || (selector & 4) || (selector | 7u) > vmm.cpu.gdt_limit ||
+        index >= sizeof vmm.gdt_mirror / sizeof *vmm.gdt_mirror ||
+        (vmm.gdt_mirror[index] >> 40 & mask) != type)
+        return NULL;
+    word = guest_word(vmm.cpu.gdt_base + index * 8);
+    return word && *word == vmm.gdt_mirror[index] ? word : NULL;
+}
+
+static void fast_tables(void)
+{
+    const struct pv_cpu *cpu = &vmm.cpu;
+    const uint64_t *word = NULL;
+    uint64_t gate;
+
+    pv_fast.gate = &pv_fast.never;
+    pv_fast.gate_value = 1;
+    pv_fast.user_cs = 0;
+    pv_fast.kernel_cs = cpu->kernel_cs;
+    pv_fast.ss0 = cpu->kernel_ss;
+    pv_fast.watches = vmm.watches;
+    for (unsigned w = 0; w < vmm.watches; w++) {
+        pv_fast.watch[w] = guest_word(cpu->gdt_base + vmm.watch[w] * 8u);
+        pv_fast.watch_value[w] = vmm.gdt_mirror[vmm.watch[w]];
+        if (!pv_fast.watch[w])
+            pv_fast.watches = PV_WATCHES;
+    }
+    if (cpu->idt_limit >= PV_SYSCALL_VECTOR * 8 + 7 && cpu->tss_limit >= PV_TSS_ESP0_END)
+        word = guest_word(cpu->idt_base + PV_SYSCALL_VECTOR * 8);
+    pv_fast.stack = guest_word(cpu->tss_base + PV_TSS_ESP0);
+    if (!word || !pv_fast.stack)
+        return;
+    gate = *word;
+    /* present, an interrupt gate that user code may use, to the code segment that the kernel has
+     * anyway */
+    if ((gate >> 40 & 0xff) != 0xee || (gate >> 16 & 0xfffc) != cpu->kernel_cs)
+        return;
+    /* The long way, too, takes the copies of these two for the guest's own. */
+    if (!descriptor_word((uint16_t)cpu->kernel_cs, KERNEL_CODE_MASK, KERNEL_CODE) ||
+        (cpu->kernel_ss & 3) ||
+        !descriptor_word((uint16_t)cpu->kernel_ss, KERNEL_STACK_MASK, KERNEL_STACK))
+        return;
+    pv_fast.gate_value = gate;
+    pv_fast.eip = (gate >> 32 & 0xffff0000) | (gate & 0xffff);
+    pv_fast.gate = word;
+}
+
+/* The selectors that user code has now are those that it comes back to. */
+static void fast_user(void)
+{
+    const struct pv_cpu *cpu = &vmm.cpu;
+
+    pv_fast.user_cs = 0;
+    pv_fast.user_ss = (uint16_t)cpu->user_ss;
+    if ((cpu->user_cs & 3) != 3 || (cpu->user_ss & 3) != 3 || pv_fast.watches == PV_WATCHES)
+        return;
+    pv_fast.user_code = descriptor_word((uint16_t)cpu->user_cs, USER_CODE_MASK, USER_CODE);
+    pv_fast.user_stack = descriptor_word((uint16_t)cpu->user_ss, USER_STACK_MASK, USER_STACK);
+    if (!pv_fast.user_code || !pv_fast.user_stack)
+        return;
+    pv_fast.user_code_value = *pv_fast.user_code;
+    pv_fast.user_stack_value = *pv_fast.user_stack;
+    pv_fast.user_cs = (uint16_t)cpu->user_cs;
+}
+
+/* Before every return to the guest. */
+static void fast_update(void)
+{
+    const struct pv_cpu *cpu = &vmm.cpu;
+
+    if (vmm.tables_changed || cpu->kernel_ss != pv_fast.ss0 ||
+        cpu->kernel_cs != pv_fast.kernel_cs) {
+        vmm.tables_changed = 0;
+        fast_tables();
+    }
+    if (cpu->user && (cpu->user_cs != pv_fast.user_cs || cpu->user_ss != pv_fast.user_ss))
+        fast_user();
+    /* The flags of user code that goes the fast ways have IF and no IOPL. */
+    if (cpu->iopl || (cpu->user && !pv_if(vmm.page))) {
+        pv_fast.gate = &pv_fast.never;
+        pv_fast.user_cs = 0;
+        vmm.tables_changed = 1;
     }
 }
 
@@ -766,7 +886,7 @@ void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
 {
     pv_interrupted(&vmm, cs, ss);
     if (vmm.cpu.user)
-        user_gs = x_segment_read(NULL, PV_GS); /* user code may have loaded it itself */
+        pv_fast.user_gs = x_segment_read(NULL, PV_GS); /* user code may have loaded it itself */
     if (vector == EVENT_VECTOR) {
         pv_xen_events();
         return;
@@ -775,6 +895,8 @@ void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
         pv_die(&vmm, "failsafe callback: a segment selector of the guest is bad");
         return;
     }
+    if (vector == PV_SYSCALL_VECTOR)
+        vmm.tables_changed = 1; /* or it would have come the fast way */
     pv_trap(&vmm, vector, error, shared_info->vcpu_info[0].arch.cr2);
 }
 
@@ -799,6 +921,7 @@ int pv_xen_prepare(void)
         x_activate(NULL, vmm.current);
     if (vmm.cpu.user)
         user_segments();
+    fast_update();
     return vmm.cpu.user;
 }
 
@@ -861,7 +984,7 @@ static void build_memory(void)
         gva_t va = LOW_BASE + at;
         uint32_t t = table_for(0, va);
         const void *page =
-            va == PREVIRT_COUNTERS_GUEST(LOW_BASE) ? (void *)&vmm.count : low_pages + at;
+            va == PREVIRT_COUNTERS_GUEST(LOW_BASE) ? (void *)&vmm.count : pv_low_pages + at;
         uint64_t e = (uint64_t)p2m[va_pfn(page)] << 12 | X_P | X_A;
 
         if (page == &vmm.count)
@@ -890,7 +1013,7 @@ void pv_xen_main(start_info_t *si)
     start_info = si;
     p2m = (const unsigned long *)si->mfn_list;
     vmm.node = nodes;
-    vmm.page = (volatile struct previrt_vcpu_page *)low_pages;
+    vmm.page = (volatile struct previrt_vcpu_page *)pv_low_pages;
     vmm.low_base = LOW_BASE;
     vmm.low_size = 0u - LOW_BASE;
     vmm.backend = (struct pv_backend){.map = x_map,
@@ -917,16 +1040,17 @@ void pv_xen_main(start_info_t *si)
                                   .limit = SITES_MAX,
                                   .address = LOW_STUBS,
                                   .size = STUBS_SIZE,
-                                  .memory = low_pages + (LOW_STUBS - LOW_BASE),
-                                  .untranslated = low_pages + LOW_SIZE,
+                                  .memory = pv_low_pages + (LOW_STUBS - LOW_BASE),
+                                  .untranslated = pv_low_pages + LOW_SIZE,
                                   .entry = LOW_ENTRY,
+                                  .iret_entry = PV_XEN_LOW_IRET,
                                   .entry_selector = FLAT_RING3_CS64};
 
-    r = hypercall5(__HYPERVISOR_update_va_mapping, shared_info_page, si->shared_info | X_P | X_RW,
-                   UVMF_INVLPG, 0, 0);
+    r = hypercall5(__HYPERVISOR_update_va_mapping, pv_shared_info_page,
+                   si->shared_info | X_P | X_RW, UVMF_INVLPG, 0, 0);
     if (r)
         panic("cannot map shared_info", r);
-    shared_info = (shared_info_t *)shared_info_page;
+    shared_info = (shared_info_t *)pv_shared_info_page;
     pv_upcall_mask = &shared_info->vcpu_info[0].evtchn_upcall_mask;
     *pv_upcall_mask = 1;
 
@@ -947,14 +1071,15 @@ void pv_xen_main(start_info_t *si)
     }
 
     for (unsigned v = 0; v <= 20; v++) {
-        unsigned vector = v == 20 ? 0x80 : v;
+        unsigned vector = v == 20 ? PV_SYSCALL_VECTOR : v;
 
         if (vector == VECTOR_NMI || vector == VECTOR_DF || vector == 9 || vector == 15 ||
             vector == 18)
             continue;
         traps[n].vector = vector;
         /* TI_SET_DPL, TI_SET_IF: events are masked on entry */
-        traps[n].flags = 4 | (vector == 0x80 || vector == VECTOR_BP || vector == VECTOR_OF ? 3 : 0);
+        traps[n].flags =
+            4 | (vector == PV_SYSCALL_VECTOR || vector == VECTOR_BP || vector == VECTOR_OF ? 3 : 0);
         traps[n].cs = FLAT_KERNEL_CS;
         traps[n++].address = (unsigned long)pv_trap_entries + 32 * v;
     }
@@ -969,7 +1094,7 @@ void pv_xen_main(start_info_t *si)
     bind_virq(VIRQ_TIMER, &timer_port);
     bind_virq(VIRQ_CONSOLE, &console_port);
     for (size_t i = 0; i < (size_t)(pv_low_entry_end - pv_low_entry); i++)
-        low_pages[LOW_ENTRY - LOW_BASE + i] = pv_low_entry[i];
+        pv_low_pages[LOW_ENTRY - LOW_BASE + i] = pv_low_entry[i];
     vmm.page->eflags = EFLAGS_FIXED;
     vmm.page->version = PREVIRT_VCPU_VERSION;
     hypercall3(__HYPERVISOR_vcpu_op, VCPUOP_stop_periodic_timer, 0, 0);

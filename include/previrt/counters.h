@@ -48,8 +48,8 @@ extern "C" {
     X(exits,         "times that the guest was left for the VMM, for whatever reason")                                   \
     X(traps,         "of these, by an exception or a software interrupt")                                                \
     X(operations,    "of these, by a rewritten site's stub")                                                             \
-    X(fast_calls,    "of these, software interrupts of user code delivered without leaving the entry code")              \
-    X(fast_returns,  "of these, returns to user code done in the entry code")                                            \
+    X(fast_calls,    "not in these: software interrupts of user code that the entry code delivered")                           \
+    X(fast_returns,  "not in these: returns to user code that it did")                                                        \
     X(upcalls,       "events of the hypervisor")                                                                         \
     X(emulated,      "operations without a site, done from the trap")                                                    \
     X(rolled_back,   "stubs that an event interrupted and that begin again")                                             \

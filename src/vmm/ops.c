@@ -558,6 +558,7 @@ static enum outcome load_table(struct pv_vmm *vmm, const struct previrt_ia32_ins
         return o;
     if (i->width == 16)
         pointer.base &= 0xffffff;
+    vmm->tables_changed = 1;
     if (idt) {
         vmm->cpu.idt_base = pointer.base;
         vmm->cpu.idt_limit = pointer.limit;
@@ -593,6 +594,7 @@ static enum outcome load_task(struct pv_vmm *vmm, uint16_t selector)
         return fault(vmm, VECTOR_NP, selector & 0xfffc);
     d |= 2ull << 40; /* busy */
     pv_write(vmm, vmm->cpu.gdt_base + (selector & ~7u), &d, 8, NULL);
+    vmm->tables_changed = 1;
     vmm->cpu.tr = selector;
     vmm->page->tr = selector;
     vmm->cpu.tss_base = (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000);

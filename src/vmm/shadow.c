@@ -29,6 +29,7 @@ static void set_entry(struct pv_node *node, unsigned i, uint64_t e)
 static void unmap(struct pv_vmm *vmm, struct pv_node *node, unsigned i)
 {
     set_entry(node, i, 0);
+    vmm->tables_changed |= node->base >= PV_KERNEL_BASE;
     vmm->count.unmaps++;
     vmm->backend.unmap(vmm->backend.context, vmm->current, node->base + i * PV_PAGE_SIZE);
 }
@@ -140,6 +141,7 @@ static void map(struct pv_vmm *vmm, struct pv_node *node, unsigned i, uint64_t e
     if (gpa >= vmm->ram_size)
         return;
     set_entry(node, i, e);
+    vmm->tables_changed |= node->base >= PV_KERNEL_BASE;
     vmm->backend.map(vmm->backend.context, vmm->current, node->base + i * PV_PAGE_SIZE,
                      gpa & ~(gpa_t)PV_PAGE_MASK, protection(vmm, flags) | (more ? PV_MAP_MORE : 0));
 }

@@ -101,7 +101,7 @@ int pv_stub_emit(void *context, struct previrt_stub_request *q)
     *p++ = OPCODE_PUSH32;
     p = put32(p, stubs->count);
     *p++ = OPCODE_LJMP;
-    p = put32(p, stubs->entry);
+    p = put32(p, op == PREVIRT_IA32_IRET && stubs->iret_entry ? stubs->iret_entry : stubs->entry);
     *p++ = stubs->entry_selector & 0xff, *p++ = stubs->entry_selector >> 8;
     q->length = p - q->code;
     stubs->count++;

@@ -149,6 +149,7 @@ int pv_task_switch(struct pv_vmm *vmm, uint16_t selector, enum pv_task how, cons
     vmm->page->tr = selector;
     cpu->tss_base = BASE(d);
     cpu->tss_limit = LIMIT(d);
+    vmm->tables_changed = 1;
     pv_write_cr(vmm, 0, cpu->cr0 | CR0_TS);
     if (cpu->cr0 & CR0_PG && new.cr3 != cpu->cr3)
         pv_write_cr(vmm, 3, new.cr3);

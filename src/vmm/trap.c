@@ -7,9 +7,6 @@
 #define GATE_TRAP      0xf
 #define GATE_PRESENT   0x8000u
 
-#define TSS_ESP0     4
-#define TSS_ESP0_END 11 /* last byte of SS0 */
-
 /* Error codes that name a selector or a vector: SDM 3A 6.13 */
 #define ERROR_EXTERNAL 1u
 #define ERROR_IDT      2u
@@ -90,11 +87,11 @@ static int kernel_stack(struct pv_vmm *vmm, uint32_t external, uint32_t *esp, ui
     gva_t at;
     int code;
 
-    if (cpu->tss_limit < TSS_ESP0_END) {
+    if (cpu->tss_limit < PV_TSS_ESP0_END) {
         raise(raised, VECTOR_TS, (cpu->tr & ~3u) | external);
         return -1;
     }
-    code = pv_read(vmm, cpu->tss_base + TSS_ESP0, stack, 8, &at);
+    code = pv_read(vmm, cpu->tss_base + PV_TSS_ESP0, stack, 8, &at);
     if (code) {
         raise_page_fault(vmm, raised, at, code);
         return -1;
@@ -448,6 +445,7 @@ static void sync_descriptor(struct pv_vmm *vmm, unsigned i, uint64_t d)
     unsigned w = 0;
 
     vmm->gdt_mirror[i] = d;
+    vmm->tables_changed = 1;
     vmm->backend.set_descriptor(vmm->backend.context, i, user_descriptor(d));
     if (!vmm->booted)
         return;

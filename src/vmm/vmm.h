@@ -28,6 +28,10 @@ typedef uint64_t gpa_t;
 
 struct pv_vmm;
 
+/* SDM 3A 7.2.1: ESP0, then SS0 */
+#define PV_TSS_ESP0     4u
+#define PV_TSS_ESP0_END 11u /* last byte of SS0 */
+
 /* ---- registers ---- */
 
 enum pv_gpr { PV_EAX, PV_ECX, PV_EDX, PV_EBX, PV_ESP, PV_EBP, PV_ESI, PV_EDI };
@@ -256,6 +260,7 @@ struct pv_stubs {
     uint8_t *memory;       /* and how the VMM writes there */
     uint8_t *untranslated; /* (size) more: what is mapped at (address) - load_offset */
     gva_t entry;           /* where they jump to, with their number pushed */
+    gva_t iret_entry;      /* the same for IRET; 0: as the others */
     uint16_t entry_selector;
     previrt_emit_fn inline_emit;
     void *inline_context;
@@ -295,6 +300,9 @@ struct pv_vmm {
     uint64_t ldt_mirror[PV_LDT_ENTRIES];
     uint8_t booted; /* user mode was entered once */
     uint8_t dead;
+    /* Set when something changed that a back-end may have pointers to: which descriptor tables, TSS
+     * and watched entries there are, and where the kernel half is. The back-end clears it. */
+    uint8_t tables_changed;
     uint8_t counters_at_end; /* print them when the guest ends */
     uint8_t console_escape;  /* PREVIRT_COUNTERS_KEY was typed */
     uint8_t typed[PV_TYPED]; /* a ring: what COM1 had no room for yet */
