@@ -735,6 +735,7 @@ static enum outcome execute(struct pv_vmm *vmm, const struct pv_op_site *site)
         return NEXT;
     case PREVIRT_IA32_STI:
         pv_set_if(vmm->page, 1);
+        cpu->shadow = 1;
         return NEXT;
     case PREVIRT_IA32_STI_HLT:
     case PREVIRT_IA32_STI_MWAIT:
@@ -917,7 +918,9 @@ static enum outcome execute(struct pv_vmm *vmm, const struct pv_op_site *site)
 void pv_operation(struct pv_vmm *vmm, const struct pv_op_site *site)
 {
     vmm->cpu.eip = site->address;
+    vmm->cpu.shadow = 0;
     vmm->count.op[site->insn.op]++;
     if (execute(vmm, site) == NEXT && !vmm->dead)
         vmm->cpu.eip = (gva_t)(site->address + site->room);
+    vmm->cpu.shadow_eip = (gva_t)vmm->cpu.eip;
 }

@@ -121,6 +121,62 @@ void pv_stub_copy_untranslated(struct pv_stubs *stubs)
     }
 }
 
+/* The stub whose code (*eip) is in: its index, and (*eip) becomes the address that it is linked
+ * for. -1: none. */
+static int find(const struct pv_vmm *vmm, uint32_t *eip, int *untranslated)
+{
+    const struct pv_stubs *stubs = &vmm->stubs;
+    uint32_t low = 0, high = stubs->count;
+
+    *untranslated = vmm->load_offset && *eip + vmm->load_offset - stubs->address < stubs->size;
+    if (*untranslated)
+        *eip += vmm->load_offset;
+    if (!stubs->count || *eip - stubs->address >= stubs->size)
+        return -1;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (stubs->stub[middle].address <= *eip)
+            low = middle;
+        else
+            high = middle;
+    }
+    return (int)low;
+}
+
+/*
+ * Whether (eip) is right behind a site of STI: it may have been executed just now, by its stub and
+ * without the VMM. (If the guest came there in another way, nothing is lost.) The site is a jump
+ * into its stub.
+ */
+int pv_stub_behind_sti(struct pv_vmm *vmm, gva_t eip)
+{
+    enum { JUMP_LENGTH = 5 };
+    uint8_t bytes[PREVIRT_ROOM_MAX];
+    unsigned size = sizeof bytes;
+
+    if (pv_read(vmm, eip - size, bytes, size, NULL)) { /* the page before is not there */
+        size = eip & PV_PAGE_MASK;
+        if (size >= sizeof bytes || pv_read(vmm, eip - size, bytes, size, NULL))
+            return 0;
+    }
+    for (unsigned room = JUMP_LENGTH; room <= size; room++) {
+        const uint8_t *at = bytes + size - room;
+        int index, untranslated;
+        uint32_t target;
+
+        if (*at != OPCODE_JMP32)
+            continue;
+        __builtin_memcpy(&target, at + 1, sizeof target);
+        target += eip - room + JUMP_LENGTH;
+        index = find(vmm, &target, &untranslated);
+        if (index >= 0 && vmm->stubs.stub[index].address == target &&
+            vmm->stubs.stub[index].sets_if && vmm->stubs.site[index].room == room)
+            return 1;
+    }
+    return 0;
+}
+
 /*
  * Kernel code was interrupted. The guest must never see an address of a stub, so one that has begun
  * is undone: nothing that it did before its far jump was more than the virtual IF and words on the
@@ -129,26 +185,15 @@ void pv_stub_copy_untranslated(struct pv_stubs *stubs)
 void pv_stub_undo(struct pv_vmm *vmm)
 {
     struct pv_cpu *cpu = &vmm->cpu;
-    const struct pv_stubs *stubs = &vmm->stubs;
     uint32_t eip = (uint32_t)cpu->eip, flags;
-    int untranslated = vmm->load_offset && eip + vmm->load_offset - stubs->address < stubs->size;
-    uint32_t low = 0, high = stubs->count;
+    int untranslated, index = find(vmm, &eip, &untranslated);
     const struct pv_stub *stub;
     unsigned offset;
 
-    if (untranslated)
-        eip += vmm->load_offset;
-    if (!stubs->count || eip - stubs->address >= stubs->size)
+    vmm->undone = 0;
+    if (index < 0)
         return;
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (stubs->stub[middle].address <= eip)
-            low = middle;
-        else
-            high = middle;
-    }
-    stub = &stubs->stub[low];
+    stub = &vmm->stubs.stub[index];
     offset = eip - stub->address;
     if ((offset > stub->flags_from && offset <= stub->flags_to) ||
         (stub->slow_flags && offset == stub->slow_flags)) {
@@ -163,7 +208,9 @@ void pv_stub_undo(struct pv_vmm *vmm)
     }
     if (stub->sets_if && offset)
         pv_set_if(vmm->page, 0);
-    cpu->eip = (gva_t)(stubs->site[low].address - (untranslated ? vmm->load_offset : 0));
+    cpu->eip = (gva_t)(vmm->stubs.site[index].address - (untranslated ? vmm->load_offset : 0));
+    vmm->undone = 1;
+    vmm->undone_number = (uint32_t)index | (untranslated ? PV_STUB_UNTRANSLATED : 0);
     vmm->count.rolled_back++;
 }
 
@@ -175,6 +222,7 @@ void pv_stub_operation(struct pv_vmm *vmm, uint32_t number)
     vmm->count.exits++;
     vmm->count.operations++;
     vmm->cpu.user = 0;
+    pv_step_end(vmm);
     number &= ~PV_STUB_UNTRANSLATED;
     if (number >= vmm->stubs.count) {
         pv_die(vmm, "operation number %u does not exist", number);

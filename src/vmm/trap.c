@@ -324,6 +324,9 @@ void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2
 void pv_interrupted(struct pv_vmm *vmm, uint16_t cs, uint16_t ss)
 {
     vmm->count.exits++;
+    vmm->undone = 0;
+    vmm->was_stepping = vmm->stepping;
+    pv_step_end(vmm);
     vmm->cpu.user = (cs & 3) == 3;
     if (vmm->cpu.user) {
         vmm->cpu.user_cs = cs;
@@ -333,11 +336,63 @@ void pv_interrupted(struct pv_vmm *vmm, uint16_t cs, uint16_t ss)
     }
 }
 
+/*
+ * Interrupt shadows. STI and loads of SS hold interrupts off for one more instruction (SDM 2B STI;
+ * SDM 3A 6.8.3). If one is waiting, that instruction runs with EFLAGS.TF set, and the debug
+ * exception behind it is where the interrupt comes. Otherwise nothing needs to be done, since an
+ * interrupt that comes later finds EIP elsewhere.
+ */
+static int in_shadow(struct pv_vmm *vmm)
+{
+    const struct pv_cpu *cpu = &vmm->cpu;
+
+    if (vmm->stepped || cpu->user || cpu->halted)
+        return 0;
+    return (cpu->shadow && cpu->shadow_eip == (gva_t)cpu->eip) ||
+           pv_stub_behind_sti(vmm, (gva_t)cpu->eip);
+}
+
+static void step_begin(struct pv_vmm *vmm)
+{
+    vmm->guest_tf = (vmm->cpu.eflags & EFLAGS_TF) != 0;
+    vmm->cpu.eflags |= EFLAGS_TF;
+    vmm->stepping = 1;
+}
+
+void pv_step_end(struct pv_vmm *vmm)
+{
+    if (vmm->stepping && !vmm->guest_tf)
+        vmm->cpu.eflags &= ~(uint64_t)EFLAGS_TF;
+    vmm->stepping = 0;
+}
+
+/*
+ * A debug exception after a step of ours, or inside a stub. What jumps into a stub is the
+ * operation's instruction for the guest: it is done here, and the guest that steps through its
+ * kernel sees one step. 1: nothing for the guest.
+ */
+static int single_step(struct pv_vmm *vmm)
+{
+    const int ours = vmm->was_stepping && !vmm->guest_tf;
+    const uint64_t injected = vmm->count.injected;
+
+    if (!(vmm->backend.debug_status(vmm->backend.context) & DR6_BS))
+        return 0;
+    vmm->stepped = vmm->was_stepping;
+    if (ours)
+        vmm->backend.set_debug_register(vmm->backend.context, 6, vmm->cpu.dr[6]);
+    if (vmm->undone)
+        pv_stub_operation(vmm, vmm->undone_number);
+    return ours || vmm->dead || vmm->count.injected != injected;
+}
+
 void pv_trap(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2)
 {
     enum { LINUX_SYSTEM_CALL = 0x80, INT_LENGTH = 2 };
 
     vmm->count.traps++;
+    if (vector == VECTOR_DB && (vmm->was_stepping || vmm->undone) && single_step(vmm))
+        return;
     if (vector == LINUX_SYSTEM_CALL)
         pv_inject(vmm, vector, 0, 0, INT_LENGTH);
     else if (vector == VECTOR_BP || vector == VECTOR_OF)
@@ -350,25 +405,32 @@ void pv_deliver(struct pv_vmm *vmm)
 {
     struct pv_cpu *cpu = &vmm->cpu;
 
+    pv_step_end(vmm);
     while (!vmm->dead) {
         int pending = previrt_pic_pending(&vmm->pc.pic);
 
         vmm->page->pending = pending;
-        if (pending && pv_if(vmm->page) && !cpu->shadow) {
-            unsigned vector = pv_acknowledge(vmm);
+        if (pending && pv_if(vmm->page)) {
+            unsigned vector;
 
+            if (in_shadow(vmm)) {
+                step_begin(vmm);
+                return;
+            }
+            vmm->stepped = 0;
+            vector = pv_acknowledge(vmm);
             vmm->count.interrupts++;
             pv_inject(vmm, vector, 0, 0, 0);
             vmm->page->pending = previrt_pic_pending(&vmm->pc.pic);
             return;
         }
+        vmm->stepped = 0;
         if (!cpu->halted)
             return;
         if (!pv_if(vmm->page)) {
             pv_die(vmm, "the guest halted with interrupts off");
             return;
         }
-        cpu->shadow = 0;
         previrt_bus_flush(&vmm->pc.bus);
         vmm->count.idle++;
         vmm->backend.block(vmm->backend.context);

@@ -134,7 +134,8 @@ struct pv_cpu {
     uint32_t ldt_base, ldt_limit; /* of the descriptor that was in the GDT at LLDT; limit 0: none */
     uint32_t tss_base, tss_limit;
     uint32_t halted; /* hlt executed, waits for an interrupt */
-    uint32_t shadow; /* interrupts are held off until the next operation */
+    uint32_t shadow; /* interrupts are held off as long as eip is (shadow_eip) */
+    uint32_t shadow_eip;
     uint64_t msr_sysenter[3];
     uint64_t msr_pat, msr_misc_enable, msr_apicbase;
 };
@@ -222,6 +223,7 @@ struct pv_space {
 #define PV_LDT_ENTRIES 8192u /* SDM 3A 3.5.1: a selector's index has 13 bits */
 
 /* DR6 and DR7 after a reset, SDM 3A table 9-1 */
+#define DR6_BS    (1u << 14) /* a single step */
 #define DR6_RESET 0xffff0ff0u
 #define DR7_RESET 0x00000400u
 #define DR7_GD    (1u << 13)
@@ -299,6 +301,12 @@ struct pv_vmm {
     unsigned watches;           /* how many; PV_WATCHES: too many to remember */
     uint64_t ldt_mirror[PV_LDT_ENTRIES];
     uint8_t booted; /* user mode was entered once */
+    /* One instruction of an interrupt shadow runs with EFLAGS.TF: now; until this exit; it did run
+     */
+    uint8_t stepping, was_stepping, stepped;
+    uint8_t guest_tf;       /* what the guest has there */
+    uint8_t undone;         /* this exit interrupted a stub, */
+    uint32_t undone_number; /* which would have pushed this */
     uint8_t dead;
     /* Set when something changed that a back-end may have pointers to: which descriptor tables, TSS
      * and watched entries there are, and where the kernel half is. The back-end clears it. */
@@ -365,7 +373,8 @@ void pv_interrupted(struct pv_vmm *vmm, uint16_t cs, uint16_t ss);
 /* ... by an exception, or by a software interrupt that the hypervisor lets through: 3, 4, 0x80 */
 void pv_trap(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2);
 void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2);
-void pv_deliver(struct pv_vmm *vmm); /* pending interrupts, before every return to the guest */
+void pv_step_end(struct pv_vmm *vmm); /* guest code was left: EFLAGS.TF is the guest's again */
+void pv_deliver(struct pv_vmm *vmm);  /* pending interrupts, before every return to the guest */
 int pv_sync_descriptors(struct pv_vmm *vmm); /* 1: some had changed */
 void pv_sync_watched(struct pv_vmm *vmm);
 void pv_sync_ldt(struct pv_vmm *vmm);
@@ -398,6 +407,7 @@ uint64_t pv_tsc(void);
 int pv_stub_emit(void *vmm, struct previrt_stub_request *request); /* a previrt_emit_fn */
 #define PV_STUB_UNTRANSLATED (1u << 31) /* in the number that a stub pushes */
 void pv_stub_copy_untranslated(struct pv_stubs *stubs);
+int pv_stub_behind_sti(struct pv_vmm *vmm, gva_t eip);
 void pv_stub_undo(struct pv_vmm *vmm); /* kernel code was interrupted: not inside a stub then */
 void pv_stub_operation(struct pv_vmm *vmm, uint32_t number); /* a stub has come to the entry */
 

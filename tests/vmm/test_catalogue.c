@@ -6,10 +6,7 @@
  *
  * test_catalogue [STATES [SEED [FORM]]]
  */
-#include <previrt/table.h>
-
-#include "../semantics/generate.h"
-#include "vm.h"
+#include "rig.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,53 +17,7 @@
 #define DEFAULT_SEED      0x5eed2006ull
 #define STATES_PER_SAMPLE 10
 #define ARITHMETIC_FLAGS  0x8d5u
-#define SPACING           64
-
-#define IDT_ADDRESS     0x15000u
-#define IDT_LIMIT       0x7ffu
-#define DR7_BITS        0xffff2fffu
-#define HANDLERS        0x16000u /* 16 bytes a vector; nothing is executed there */
-#define HANDLER_SPACING 16u
-#define DONE            0x17000u /* behind the site the guest jumps here */
-#define STOP_SIZE       (DONE + 16 - HANDLERS)
-#define MSR_SYSENTER_CS 0x174u
-#define WINDOW          512u
-
-struct access {
-    uint16_t port;
-    uint8_t size, out;
-    uint32_t value;
-};
-
-struct test {
-    struct machine original;
-    struct machine pokes; /* no processor: writes of the set-up to the VMM's guest */
-    struct vm *vm;
-    struct previrt_device device;
-    struct previrt_range range;
-    struct access ports[PORTS_SIZE];
-    size_t port_count;
-    struct random random;
-    uint64_t seed;
-
-    const struct previrt_ia32_form_info *form;
-    struct sample sample;
-    uint32_t site, next_site, resume;
-    int dead;
-    bool trap; /* not rewritten: the operation traps */
-
-    unsigned states, executed, faulted, failures, missing;
-};
-
-static const char *form_name(const struct previrt_ia32_form_info *form)
-{
-    static const char *const names[PREVIRT_IA32_FORM_LIMIT] = {
-#define PREVIRT_IA32_FORM(number, OP, ID, mandatory, opcode, length, layout, extension, width)     \
-    [number] = #ID,
-#include <previrt/ia32_ops.def>
-    };
-    return names[form->form];
-}
+#define MSR_SYSENTER_CS   0x174u
 
 static void failure(struct test *test, const char *what, uint64_t expected, uint64_t found)
 {
@@ -89,203 +40,7 @@ static bool same(struct test *test, const char *what, uint64_t expected, uint64_
     return false;
 }
 
-/* ---- ports: the same values as machine.c's ---- */
-
-static uint32_t port_read(void *context, uint32_t offset, unsigned width)
-{
-    struct test *test = context;
-    uint32_t value = (offset * 2654435761u) ^ (uint32_t)(test->port_count * 0x9e3779b9u);
-
-    value &= width == 1 ? 0xff : width == 2 ? 0xffff : 0xffffffff;
-    if (test->port_count < PORTS_SIZE)
-        test->ports[test->port_count++] = (struct access){(uint16_t)offset, width, 0, value};
-    return value;
-}
-
-static void port_write(void *context, uint32_t offset, unsigned width, uint32_t value)
-{
-    struct test *test = context;
-
-    if (test->port_count < PORTS_SIZE)
-        test->ports[test->port_count++] = (struct access){(uint16_t)offset, width, 1, value};
-}
-
-static void replace_devices(struct test *test)
-{
-    static const struct previrt_range_ops ops = {.read = port_read, .write = port_write};
-    static const struct previrt_device_ops none;
-    struct previrt_bus *bus = &test->vm->vmm->pc.bus;
-    struct previrt_host host = bus->host;
-
-    previrt_bus_init(bus, &host);
-    test->device = (struct previrt_device){.ops = &none};
-    test->range = (struct previrt_range){.length = 0x10000,
-                                         .ops = &ops,
-                                         .context = test,
-                                         .space = PREVIRT_SPACE_PORT,
-                                         .widths = 1 | 2 | 4};
-    if (previrt_bus_attach(bus, &test->device, &test->range, 1)) {
-        fprintf(stderr, "the ports are not free\n");
-        exit(99);
-    }
-}
-
-/* ---- machines ---- */
-
-static void open_machines(struct test *test)
-{
-    struct pv_vmm *vmm;
-
-    machine_open(&test->original, NULL);
-    test->vm = vm_new(MEMORY_SIZE, &vm_unicorn);
-    vmm = test->vm->vmm;
-    memset(&test->pokes, 0, sizeof test->pokes);
-    test->pokes.memory = test->vm->ram;
-    test->pokes.log_to = &test->pokes;
-    /* the tables that machine_open() has built, but for the TSS it has marked busy */
-    memcpy(test->vm->ram + GDT_ADDRESS, test->original.memory + GDT_ADDRESS, 0x2000);
-    for (unsigned vector = 0; vector < 256; vector++) {
-        uint32_t handler = HANDLERS + vector * HANDLER_SPACING;
-
-        vm_put32(test->vm, IDT_ADDRESS + vector * 8,
-                 (uint32_t)SELECTOR_CODE << 16 | (handler & 0xffff));
-        vm_put32(test->vm, IDT_ADDRESS + vector * 8 + 4, (handler & 0xffff0000) | 0x8e00);
-    }
-    test->vm->stop_from = HANDLERS;
-    test->vm->stop_to = HANDLERS + STOP_SIZE;
-    test->vm->stop_on_halt = true;
-    vmm->cpu.gdt_base = GDT_ADDRESS;
-    vmm->cpu.gdt_limit = SELECTOR_LIMIT;
-    pv_sync_descriptors(vmm);
-    memset(test->vm->ram, 0, 0x10000); /* what vm_new() has put there */
-    replace_devices(test);
-    {
-        uc_x86_mmr idtr = {.base = IDT_ADDRESS, .limit = IDT_LIMIT};
-
-        uc_reg_write(test->original.uc, UC_X86_REG_IDTR, &idtr);
-        uc_context_save(test->original.uc, test->original.pristine);
-    }
-    test->next_site = CODE_ADDRESS;
-}
-
-static void close_machines(struct test *test)
-{
-    vm_free(test->vm);
-    machine_close(&test->original);
-}
-
-/* What machine_reset() does for the other. */
-static void reset_vmm(struct test *test)
-{
-    struct pv_vmm *vmm = test->vm->vmm;
-    struct pv_cpu *cpu = &vmm->cpu;
-    struct vm *vm = test->vm;
-    static const uint16_t selectors[6] = {SELECTOR_DATA, SELECTOR_CODE, SELECTOR_DATA,
-                                          SELECTOR_DATA, SELECTOR_FS,   SELECTOR_GS};
-    struct system_state state;
-
-    while (test->pokes.write_count) {
-        const struct write *write = &test->pokes.writes[--test->pokes.write_count];
-
-        memcpy(vm->ram + write->address, write->old, write->size);
-    }
-    machine_get_system(&test->original, &state);
-    cpu->gdt_base = GDT_ADDRESS;
-    cpu->gdt_limit = SELECTOR_LIMIT;
-    cpu->idt_base = IDT_ADDRESS;
-    cpu->idt_limit = IDT_LIMIT;
-    vm_put(vm, GDT_ADDRESS, test->original.memory + GDT_ADDRESS, SELECTOR_LIMIT + 1);
-    pv_sync_descriptors(vmm);
-    for (unsigned i = 0; i < 6; i++) {
-        if (i != PV_CS && i != PV_SS)
-            vmm->backend.segment_load(vmm->backend.context, i, selectors[i]);
-        vmm->page->segment[i] = selectors[i];
-    }
-    cpu->kernel_cs = SELECTOR_CODE;
-    cpu->kernel_ss = SELECTOR_DATA;
-    cpu->user = cpu->halted = cpu->shadow = cpu->iopl = 0;
-    cpu->ldt = SELECTOR_LDT;
-    cpu->ldt_base = LDT_ADDRESS;
-    cpu->ldt_limit = 0xff;
-    pv_sync_ldt(vmm);
-    cpu->tr = SELECTOR_TSS;
-    cpu->tss_base = TSS_ADDRESS;
-    cpu->tss_limit = 0x67;
-    cpu->cr0 = state.cr[0];
-    cpu->cr2 = cpu->cr3 = 0;
-    cpu->cr4 = state.cr[4];
-    for (unsigned i = 0; i < 5; i++)
-        vmm->page->cr[i] = state.cr[i];
-    for (unsigned i = 0; i < 8; i++)
-        cpu->dr[i] = state.dr[i];
-    vmm->page->ldtr = cpu->ldt;
-    vmm->page->tr = cpu->tr;
-    for (unsigned i = 0; i < 3; i++)
-        cpu->msr_sysenter[i] = state.sysenter[i];
-    test->port_count = 0;
-    vm->steps = 0;
-    vm->step_limit = 100000;
-}
-
-static bool prepare(struct test *test)
-{
-    struct vm *vm = test->vm;
-    unsigned trap = previrt_ia32_op_info(test->form->op)->trap, room = test->sample.length;
-    uint8_t *at;
-    uint32_t size = test->sample.length;
-
-    test->site = test->next_site;
-    test->next_site += SPACING;
-    test->dead = random_below(&test->random, 2);
-    test->trap = (trap == PREVIRT_TRAP_PRIVILEGED || trap == PREVIRT_TRAP_IOPL) &&
-                 test->sample.insn.op != PREVIRT_IA32_STI_HLT &&
-                 test->sample.insn.op != PREVIRT_IA32_STI_MWAIT &&
-                 test->sample.insn.op != PREVIRT_IA32_STI_SYSEXIT && random_below(&test->random, 2);
-    memset(test->original.memory + test->site, 0x90, SPACING);
-    memcpy(test->original.memory + test->site, test->sample.bytes, size);
-    at = vm->ram + test->site;
-    memset(at, 0x90, SPACING);
-    if (test->trap) {
-        memcpy(at, test->sample.bytes, size);
-        test->resume = test->site + size;
-    } else {
-        room = size + test->sample.pad;
-        if (room < 5)
-            room = 5;
-        test->resume =
-            vm_site(vm, test->site, test->site, test->sample.bytes, size, room, test->dead);
-        if (!test->resume) {
-            failure(test, "no stub", 1, 0);
-            return false;
-        }
-    }
-    /* jmp DONE */
-    vm->ram[test->resume] = 0xe9;
-    vm_put32(vm, test->resume + 1, DONE - (test->resume + 5));
-    return true;
-}
-
 /* ---- comparison ---- */
-
-/* What the VMM does not offer, CPUID says so: #UD (policy "mask"), or #GP for RDPMC. */
-static int refused(unsigned op)
-{
-    switch (op) {
-    case PREVIRT_IA32_SYSCALL:
-    case PREVIRT_IA32_SYSRET:
-    case PREVIRT_IA32_SYSENTER:
-    case PREVIRT_IA32_SYSEXIT:
-    case PREVIRT_IA32_STI_SYSEXIT:
-    case PREVIRT_IA32_XGETBV:
-    case PREVIRT_IA32_XSETBV:
-        return VECTOR_UD;
-    case PREVIRT_IA32_STI_MWAIT:
-        return -1;
-    case PREVIRT_IA32_RDPMC:
-        return VECTOR_GP;
-    }
-    return previrt_ia32_op_info(op)->policy == PREVIRT_POLICY_MASK ? VECTOR_UD : -1;
-}
 
 static bool same_window(struct test *test, const char *what, uint32_t from, uint32_t size,
                         uint32_t skip, uint32_t skip_size, uint8_t skip_mask)
@@ -406,10 +161,10 @@ static void run_state(struct test *test)
     uint32_t until = 0, esp, handler, ignored = 0, operand = 0, skip = 0, skip_size = 0;
     uint8_t skip_mask = 0;
     enum vm_end end;
-    int vector = refused(test->form->op), expected = -1;
+    int vector = rig_refused(test->form->op), expected = -1;
 
     machine_reset(original);
-    reset_vmm(test);
+    rig_reset(test);
     generate_state(&test->random, &test->sample, true, original, &before, &until);
     generate_state(&copy, &test->sample, true, &test->pokes, &again, &until);
     test->states++;
@@ -556,8 +311,8 @@ static void run_form(struct test *test, unsigned states)
         if (test->next_site > CODE_ADDRESS + CODE_SIZE - 4 * SPACING ||
             test->vm->vmm->stubs.count > VM_SITES - 2 ||
             test->vm->stub_bytes > VM_STUBS_SIZE - 256) {
-            close_machines(test);
-            open_machines(test);
+            rig_close(test);
+            rig_open(test);
         }
         if (!generate(&test->random, test->form, &test->sample))
             continue;
@@ -569,8 +324,10 @@ static void run_form(struct test *test, unsigned states)
             test->missing++;
             continue;
         }
-        if (!prepare(test))
+        if (!rig_prepare(test)) {
+            failure(test, "no stub", 1, 0);
             continue;
+        }
         for (unsigned i = 0; i < STATES_PER_SAMPLE && test->failures < 5; i++)
             run_state(test);
     }
@@ -586,7 +343,7 @@ int main(int argc, char **argv)
     unsigned failures = 0, total = 0, forms = 0;
 
     test.seed = argc > 2 ? strtoull(argv[2], NULL, 0) : DEFAULT_SEED;
-    open_machines(&test);
+    rig_open(&test);
     printf("%u states a form, seed 0x%" PRIx64 "\n", states, test.seed);
     for (unsigned number = 1; number < PREVIRT_IA32_FORM_LIMIT; number++) {
         test.form = previrt_ia32_form_info(number);
@@ -602,11 +359,11 @@ int main(int argc, char **argv)
         total += test.states;
         forms++;
         if (test.failures >= 5) {
-            close_machines(&test);
-            open_machines(&test);
+            rig_close(&test);
+            rig_open(&test);
         }
     }
     printf("%u forms, %u states, %u failures\n", forms, total, failures);
-    close_machines(&test);
+    rig_close(&test);
     return failures ? 1 : 0;
 }

@@ -474,6 +474,8 @@ static void take_exit(struct vm *vm, const struct vm_exit *e)
         pv_stub_operation(vm->vmm, number);
         break;
     case VM_EXIT_TRAP:
+        if (e->vector == VECTOR_DB && (cpu->eflags & EFLAGS_TF))
+            vm->dr[6] |= DR6_BS;
         pv_interrupted(vm->vmm, e->cs, e->ss);
         if (!e->software || e->vector == 0x80 || e->vector == VECTOR_BP || e->vector == VECTOR_OF) {
             pv_trap(vm->vmm, e->vector, e->error, e->cr2);
