@@ -676,6 +676,23 @@ static void x_power(void *context, int status)
     stop(status);
 }
 
+/* Kernel code's #GP with error code 0 goes to Xen's emulator first
+ * (xen/arch/x86/pv/emul-priv-op.c), which does these for the virtual processor that it believes in.
+ */
+static const uint8_t x_emulates[] = {PREVIRT_IA32_MOV_FROM_CR,
+                                     PREVIRT_IA32_MOV_TO_CR,
+                                     PREVIRT_IA32_MOV_FROM_DR,
+                                     PREVIRT_IA32_MOV_TO_DR,
+                                     PREVIRT_IA32_CLTS,
+                                     PREVIRT_IA32_RDMSR,
+                                     PREVIRT_IA32_WRMSR,
+                                     PREVIRT_IA32_WBINVD,
+                                     PREVIRT_IA32_CPUID,
+                                     PREVIRT_IA32_RDTSC,
+                                     PREVIRT_IA32_RDTSCP,
+                                     PREVIRT_IA32_XSETBV,
+                                     0};
+
 /* ---- segments ---- */
 
 static void x_segment_load(void *context, unsigned sreg, uint16_t s)
@@ -1033,7 +1050,8 @@ void pv_xen_main(start_info_t *si)
                                       .date = x_date,
                                       .set_deadline = x_set_deadline,
                                       .block = x_block,
-                                      .power = x_power};
+                                      .power = x_power,
+                                      .emulates = x_emulates};
 
     vmm.stubs = (struct pv_stubs){.site = sites,
                                   .stub = stubs,

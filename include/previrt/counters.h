@@ -72,7 +72,11 @@ extern "C" {
     X(tables,        "page-table pages prepared")                                                                        \
     X(descriptors,   "changes of the processor's descriptor table")                                                      \
     X(timers,        "changes of the timer")                                                                             \
-    X(console_calls, "writes to the console")
+    X(console_calls, "writes to the console")                                                                            \
+    X(looks,         "times that kernel code was looked at that is not in the image: modules, generated code")           \
+    X(code_writes,   "of pages that were looked at, writes that end that")                                               \
+    X(found_tables,  "patch-up tables found in guest memory and rewritten")                                              \
+    X(found_sites,   "sites of these")
 /* clang-format on */
 
 struct previrt_counters {

@@ -30,6 +30,7 @@ static void unmap(struct pv_vmm *vmm, struct pv_node *node, unsigned i)
 {
     set_entry(node, i, 0);
     vmm->tables_changed |= node->base >= PV_KERNEL_BASE;
+    pv_code_gone(vmm, node->base + i * PV_PAGE_SIZE);
     vmm->count.unmaps++;
     vmm->backend.unmap(vmm->backend.context, vmm->current, node->base + i * PV_PAGE_SIZE);
 }
@@ -136,14 +137,18 @@ static void map(struct pv_vmm *vmm, struct pv_node *node, unsigned i, uint64_t e
                 uint64_t flags)
 {
     const uint64_t old = node->pte[i], grows = PTE_A | PTE_D | PTE_RW;
+    const gva_t va = node->base + i * PV_PAGE_SIZE;
     int more = !old || (!((old ^ e) & ~grows) && !(old & ~e));
 
     if (gpa >= vmm->ram_size)
         return;
+    if ((old ^ e) & PTE_ADDRESS)
+        pv_code_gone(vmm, va);
     set_entry(node, i, e);
     vmm->tables_changed |= node->base >= PV_KERNEL_BASE;
-    vmm->backend.map(vmm->backend.context, vmm->current, node->base + i * PV_PAGE_SIZE,
-                     gpa & ~(gpa_t)PV_PAGE_MASK, protection(vmm, flags) | (more ? PV_MAP_MORE : 0));
+    vmm->backend.map(vmm->backend.context, vmm->current, va, gpa & ~(gpa_t)PV_PAGE_MASK,
+                     pv_code_protection(vmm, va, flags, protection(vmm, flags)) |
+                         (more ? PV_MAP_MORE : 0));
 }
 
 /* The guest's page-directory entry for a 2 MiB stretch. 0: not present or unreadable. */
@@ -404,6 +409,11 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
             walk.flags |= want;
         }
     }
+    if (!(walk.flags & PTE_US) && pv_code_fault(vmm, va, error) && pv_shadow_mapped(vmm, va)) {
+        pv_shadow_remap(vmm, va);
+        vmm->count.fills++;
+        return 1;
+    }
     region = pv_region(vmm, va);
     if (!*region && va < PV_KERNEL_BASE)
         vmm->space[vmm->current].nodes++;
@@ -424,6 +434,30 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
         node->pde = read_pde(vmm, va);
     map(vmm, node, i, leaf(vmm, &walk), walk.gpa, walk.flags);
     return 1;
+}
+
+int pv_shadow_mapped(struct pv_vmm *vmm, gva_t va)
+{
+    /* node 0 maps nothing */
+    return vmm->node[*pv_region(vmm, va)].pte[va / PV_PAGE_SIZE % 512] != 0;
+}
+
+void pv_shadow_remap(struct pv_vmm *vmm, gva_t va)
+{
+    const unsigned i = va / PV_PAGE_SIZE % 512;
+    struct pv_node *node = &vmm->node[*pv_region(vmm, va)];
+    struct pv_walk walk;
+
+    if (!node->pte[i])
+        return;
+    if (node->large || pv_walk(vmm, va, &walk) || walk.large) {
+        node->pte[i] ^= PV_PTE_STALE;
+        node->large = 0;
+        sync_node(vmm, node, SYNC_PRESENT);
+        return;
+    }
+    node->pte[i] ^= PV_PTE_STALE; /* something may be taken away */
+    map(vmm, node, i, leaf(vmm, &walk), walk.gpa, walk.flags);
 }
 
 void pv_shadow_cr3(struct pv_vmm *vmm, uint32_t cr3)

@@ -183,6 +183,9 @@ struct pv_backend {
     void (*set_deadline)(void *context, uint64_t when); /* next timer event, ~0: none */
     void (*block)(void *context);                       /* wait for an event or the deadline */
     void (*power)(void *context, int status);           /* end: 0 reboot/poweroff, else failure */
+    /* operations of kernel code, 0 behind the last, that fault for their privilege and that the
+     * hypervisor then emulates itself, in its own way, without asking; NULL: none */
+    const uint8_t *emulates;
 };
 
 /* A status for power() that the guest itself gave (debug-exit port): six bits of it, and this */
@@ -249,6 +252,7 @@ struct pv_stub {
     uint8_t slow_flags;           /* ... and here, behind the jump to the slow path; 0: never */
     uint8_t push;                 /* offset of `push $number`: behind it the number is there */
     uint8_t sets_if;              /* its first instruction sets the virtual IF */
+    uint32_t code_crc;            /* code.c: CRC-32C of what the site holds now */
 };
 
 /* All stubs, in ascending order of their addresses. The back-end sets all but (count) and the
@@ -280,6 +284,35 @@ static inline void pv_set_if(volatile struct previrt_vcpu_page *page, int on)
 }
 
 #define PV_WATCHES 8
+
+/*
+ * Kernel code that is not in the image that was loaded: modules, generated code (code.c). A page of
+ * the kernel half outside the image is not executable in the shadow until it was looked at, and not
+ * writable from then on; a write makes it as before.
+ */
+#define PV_KERNEL_PAGES ((0u - PV_KERNEL_BASE) / PV_PAGE_SIZE)
+#define PV_TABLES       128
+
+/* A patch-up table found in guest memory, whose sites are rewritten; or room for one. */
+struct pv_table {
+    gva_t notes;
+    uint32_t notes_size, notes_crc;
+    uint32_t first, limit; /* numbers of sites; those with stubs come first, ordered as these are */
+    uint32_t sites;        /* how many of them; 0: this is room */
+    gva_t stubs;           /* and where their stubs are */
+    uint32_t stubs_size;
+};
+
+struct pv_code {
+    gva_t image_from, image_to; /* to 0: nothing is looked for */
+    void *memory;               /* for plans, and copies of text and tables */
+    size_t memory_size;
+    uint8_t looked[PV_KERNEL_PAGES / 8];
+    uint8_t open[PV_KERNEL_PAGES / 8]; /* writable and executable: it writes to itself */
+    struct pv_table table[PV_TABLES];  /* in the order of numbers and stubs, without gaps */
+    unsigned tables;
+    uint32_t bad_crc; /* the table that was refused last */
+};
 
 struct pv_vmm {
     struct pv_cpu cpu;
@@ -317,6 +350,7 @@ struct pv_vmm {
     uint32_t typed_first, typed_count;
     uint8_t panicked, panic_matched; /* what the guest's console says: see devices.c */
     struct pv_stubs stubs;
+    struct pv_code code;
     struct previrt_pc pc;
     uint64_t device_time; /* what the devices' clock says while they are brought up to date */
     uint8_t advancing;    /* that is now */
@@ -363,6 +397,22 @@ void pv_shadow_cr3(struct pv_vmm *vmm, uint32_t cr3);
 void pv_shadow_flush_all(struct pv_vmm *vmm);
 void pv_shadow_invlpg(struct pv_vmm *vmm, gva_t va);
 void pv_shadow_paging_mode(struct pv_vmm *vmm);
+int pv_shadow_mapped(struct pv_vmm *vmm, gva_t va); /* 1: something is mapped at (va) */
+/* What is mapped at (va) is mapped again, since its protection has changed. */
+void pv_shadow_remap(struct pv_vmm *vmm, gva_t va);
+
+/* code.c */
+/* (protection) of the page at (va) with the guest's (flags), as far as it is code that was looked
+ * at */
+int pv_code_protection(struct pv_vmm *vmm, gva_t va, uint64_t flags, int protection);
+/* Another frame, or none, is at (va). */
+void pv_code_gone(struct pv_vmm *vmm, gva_t va);
+/* Kernel code is about to be executed, or written, at (va), where the guest allows it. 1: the
+ * protection has changed. */
+int pv_code_fault(struct pv_vmm *vmm, gva_t va, uint32_t error);
+/* The image is rewritten, with (stub_bytes) of stubs: what is left is for tables found later. */
+void pv_code_init(struct pv_vmm *vmm, gva_t from, gva_t to, uint32_t stub_bytes, void *memory,
+                  size_t size);
 
 /* trap.c */
 /* (software): length of the instruction that asked for it, behind which eip is; 0: an exception or
@@ -403,6 +453,11 @@ int pv_read_msr(struct pv_vmm *vmm, uint32_t number, uint64_t *value);
 int pv_write_msr(struct pv_vmm *vmm, uint32_t number, uint64_t value);
 uint64_t pv_tsc(void);
 
+/* rewrite.c */
+/* How the VMM rewrites; where stubs go is left open. */
+void pv_target(struct pv_vmm *vmm, struct previrt_target *target);
+void pv_print_refusals(struct pv_vmm *vmm, const struct previrt_plan *plan);
+
 /* stub.c */
 int pv_stub_emit(void *vmm, struct previrt_stub_request *request); /* a previrt_emit_fn */
 #define PV_STUB_UNTRANSLATED (1u << 31) /* in the number that a stub pushes */
@@ -440,7 +495,8 @@ struct pv_boot {
 };
 /* Loads and gets ready to start; 0, or -1 after pv_die(). */
 int pv_load(struct pv_vmm *vmm, struct pv_boot *boot);
-/* rewrite.c: the same guest's sites become inlined code and stubs; 0, or -1 after pv_die() */
+/* rewrite.c: the same guest's sites become inlined code and stubs; 0, or -1 after pv_die().
+ * (plan_memory) stays in use. */
 int pv_rewrite(struct pv_vmm *vmm, const struct pv_boot *boot, void *plan_memory, size_t plan_size);
 int pv_start_linux(struct pv_vmm *vmm, const struct pv_boot *boot);
 int pv_multiboot_header(const struct pv_boot *boot, uint32_t *offset); /* 1: there is one */

@@ -27,6 +27,7 @@ struct state {
     struct vm_exit *exit;
     gva_t last; /* instruction that was begun last */
     bool left;  /* (exit) says why */
+    bool stale; /* code that the engine has translations of was unmapped */
 };
 
 static void check(uc_err error, const char *what)
@@ -222,6 +223,19 @@ static struct state *state_of(struct vm *vm)
     return vm->processor_state;
 }
 
+/*
+ * Unicorn keeps translations of code that was unmapped, and finds them again when something else is
+ * mapped in its place. It has no call that takes them away in less time than a new engine takes.
+ */
+static void renew_engine(struct vm *vm, struct state *s)
+{
+    uc_context_free(s->pristine);
+    uc_close(s->uc);
+    s->mapped_count = 0;
+    s->stale = false;
+    open_engine(vm, s);
+}
+
 static const int gprs[8] = {UC_X86_REG_EAX, UC_X86_REG_ECX, UC_X86_REG_EDX, UC_X86_REG_EBX,
                             UC_X86_REG_ESP, UC_X86_REG_EBP, UC_X86_REG_ESI, UC_X86_REG_EDI};
 static const int segments[6] = {UC_X86_REG_ES, UC_X86_REG_CS, UC_X86_REG_SS,
@@ -277,6 +291,8 @@ static void run(struct vm *vm, struct vm_exit *exit)
     uc_x86_mmr ldtr = {.base = LDT_ADDRESS, .limit = vm->ldt_entries * 8 - 1};
     uc_err error;
 
+    if (s->stale)
+        renew_engine(vm, s);
     if (s->user != (int)cpu->user || s->mapped_count > MAPPED_MAX / 2) {
         forget(s);
         s->user = (int)cpu->user;
@@ -325,8 +341,12 @@ static void run(struct vm *vm, struct vm_exit *exit)
 
 static void changed_all(struct vm *vm)
 {
-    if (vm->processor_state)
-        forget(vm->processor_state);
+    struct state *s = vm->processor_state;
+
+    if (!s)
+        return;
+    forget(s);
+    s->stale = true;
 }
 
 static void changed(struct vm *vm, gva_t va)
@@ -339,6 +359,7 @@ static void changed(struct vm *vm, gva_t va)
         if (s->mapped[i] == va) {
             check(uc_mem_unmap(s->uc, va, PV_PAGE_SIZE), "unmap");
             s->mapped[i] = s->mapped[--s->mapped_count];
+            s->stale = true;
             return;
         }
 }
