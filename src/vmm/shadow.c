@@ -53,13 +53,15 @@ static void clear_space(struct pv_vmm *vmm, unsigned id)
 
     if (space->valid)
         vmm->backend.clear(vmm->backend.context, id);
-    for (unsigned r = 0; r < PV_REGIONS; r++)
-        if (space->region[r]) {
-            vmm->node[space->region[r]].next_free = vmm->free_nodes;
-            vmm->free_nodes = space->region[r];
-            space->region[r] = 0;
-        }
-    space->nodes = 0;
+    while (space->first) {
+        const uint16_t n = space->first;
+        struct pv_node *node = &vmm->node[n];
+
+        space->region[node->base / PV_NODE_SPAN] = 0;
+        space->first = node->next_free;
+        node->next_free = vmm->free_nodes;
+        vmm->free_nodes = n;
+    }
     space->valid = 0;
 }
 
@@ -101,6 +103,10 @@ static struct pv_node *get_node(struct pv_vmm *vmm, gva_t va)
     node = &vmm->node[*slot];
     vmm->free_nodes = node->next_free;
     node->base = va & ~(PV_NODE_SPAN - 1);
+    if (va < PV_KERNEL_BASE) {
+        node->next_free = vmm->space[vmm->current].first;
+        vmm->space[vmm->current].first = *slot;
+    }
     node->used = 0;
     node->large = 0;
     node->pde = 0;
@@ -301,16 +307,47 @@ static void sync_node(struct pv_vmm *vmm, struct pv_node *node, enum sync what)
         }
 }
 
+/*
+ * Whether the guest's tables still are what (node) was mapped from: what sync_node() would find,
+ * for the formats and the states that every load of CR3 meets. 0: not, or not known.
+ */
+static int agrees(struct pv_vmm *vmm, const struct pv_node *node, const uint64_t *directory)
+{
+    const uint64_t pde = directory[node->base / PV_NODE_SPAN % 512];
+    const uint64_t *table;
+
+    if (pde != node->pde || node->large || (pde & (PTE_P | PTE_PS)) != PTE_P ||
+        (pde & PTE_ADDRESS) >= vmm->ram_size)
+        return 0;
+    table = (const uint64_t *)(vmm->ram + (pde & PTE_ADDRESS));
+    for (unsigned word = 0; word < 8; word++, table += 64)
+        for (uint64_t bits = node->bits[word]; bits; bits &= bits - 1) {
+            const unsigned i = (unsigned)__builtin_ctzll(bits);
+
+            if (table[i] != node->pte[word * 64 + i])
+                return 0;
+        }
+    return 1;
+}
+
 static void sync_space(struct pv_vmm *vmm)
 {
-    struct pv_space *space = &vmm->space[vmm->current];
-    unsigned left = space->nodes;
+    const uint64_t *directory[4] = {NULL, NULL, NULL, NULL};
+    uint64_t *pointers;
 
-    for (unsigned r = 0; left && r < PV_REGIONS; r++)
-        if (space->region[r]) {
-            left--;
-            sync_node(vmm, &vmm->node[space->region[r]], SYNC_MAPPED);
-        }
+    pointers = vmm->cpu.cr4 & CR4_PAE ? pv_gpa(vmm, vmm->cpu.cr3 & ~31u, 32) : NULL;
+    for (unsigned gb = 0; pointers && gb < 4; gb++)
+        if (pointers[gb] & PTE_P)
+            directory[gb] = pv_gpa(vmm, pointers[gb] & PTE_ADDRESS, PV_PAGE_SIZE);
+    for (unsigned n = vmm->space[vmm->current].first; n; n = vmm->node[n].next_free) {
+        struct pv_node *node = &vmm->node[n];
+        const uint64_t *d = directory[node->base >> 30];
+
+        if (d && agrees(vmm, node, d))
+            vmm->count.syncs++;
+        else
+            sync_node(vmm, node, SYNC_MAPPED);
+    }
 }
 
 static void sync_kernel(struct pv_vmm *vmm)
@@ -366,7 +403,6 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
     const unsigned i = va / PV_PAGE_SIZE % 512;
     struct pv_walk walk;
     struct pv_node *node;
-    uint16_t *region;
 
     vmm->count.faults++;
     if (in_low(vmm, va))
@@ -414,9 +450,6 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
         vmm->count.fills++;
         return 1;
     }
-    region = pv_region(vmm, va);
-    if (!*region && va < PV_KERNEL_BASE)
-        vmm->space[vmm->current].nodes++;
     node = get_node(vmm, va);
     if (!node) {
         pv_die(vmm, "out of shadow nodes");
@@ -462,15 +495,19 @@ void pv_shadow_remap(struct pv_vmm *vmm, gva_t va)
 
 void pv_shadow_cr3(struct pv_vmm *vmm, uint32_t cr3)
 {
-    unsigned id = ~0u;
+    uint8_t *hint = &vmm->space_hint[(cr3 / PV_PAGE_SIZE ^ cr3 / 32) % PV_SPACE_HINTS];
+    unsigned id = *hint;
 
     vmm->count.cr3_loads++;
     vmm->cpu.cr3 = cr3;
     if (!(vmm->cpu.cr0 & CR0_PG))
         return;
-    for (unsigned i = 0; i < PV_SPACES; i++)
-        if (vmm->space[i].valid && vmm->space[i].cr3 == cr3)
-            id = i;
+    if (!vmm->space[id].valid || vmm->space[id].cr3 != cr3) {
+        id = ~0u;
+        for (unsigned i = 0; i < PV_SPACES; i++)
+            if (vmm->space[i].valid && vmm->space[i].cr3 == cr3)
+                id = i;
+    }
     if (id == ~0u) {
         id = oldest_space(vmm, 0);
         clear_space(vmm, id);
@@ -478,6 +515,7 @@ void pv_shadow_cr3(struct pv_vmm *vmm, uint32_t cr3)
         vmm->space[id].cr3 = cr3;
         vmm->count.cr3_new++;
     }
+    *hint = (uint8_t)id;
     vmm->space[id].stamp = ++vmm->stamp;
     vmm->current = id;
     sync_space(vmm);

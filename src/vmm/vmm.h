@@ -195,6 +195,7 @@ struct pv_backend {
 
 #define PV_TYPED       4096u
 #define PV_SPACES      48
+#define PV_SPACE_HINTS 64
 #define PV_KERNEL_BASE 0xc0000000u
 #define PV_NODES       1600
 #define PV_NODE_SPAN   0x200000u /* 2 MiB: 512 pages */
@@ -202,8 +203,8 @@ struct pv_backend {
 /* What of one 2 MiB stretch of a space is mapped, and the guest's entries that it was mapped from.
  */
 struct pv_node {
-    uint16_t next_free;
-    uint16_t large; /* mapped from a large page: (pde) says all */
+    uint16_t next_free; /* in a space: the next of its nodes */
+    uint16_t large;     /* mapped from a large page: (pde) says all */
     gva_t base;
     uint64_t pde;                 /* guest's entry above, as seen last */
     uint32_t used;                /* entries of (pte) that are not 0 */
@@ -219,7 +220,7 @@ struct pv_space {
     uint32_t cr3;
     uint32_t valid;
     uint64_t stamp;              /* last use */
-    uint32_t nodes;              /* how many */
+    uint16_t first;              /* of its nodes; 0: none */
     uint16_t region[PV_REGIONS]; /* node of each 2 MiB stretch, 0: none */
 };
 
@@ -324,6 +325,7 @@ struct pv_vmm {
     gva_t load_offset;        /* link address minus physical address */
     /* shadow */
     struct pv_space space[PV_SPACES];
+    uint8_t space_hint[PV_SPACE_HINTS]; /* by CR3: where its space may be */
     unsigned current;
     uint64_t stamp;
     uint16_t kernel_region[PV_KERNEL_REGIONS];
