@@ -19,6 +19,7 @@
 
 #include "cli.h"
 
+#define RUN_ENDED      5   /* the guest could not go on */
 #define RUN_TIMED_OUT  124 /* as timeout(1) */
 #define SPAWN_FAILED   127 /* posix_spawnp(): the child could not run the program */
 #define MEMORY_DEFAULT "256"
@@ -214,16 +215,26 @@ static int guest_status(int status)
 static int xen_status(int status)
 {
     enum {
+        REASON_ENDED = 1,    /* src/vmm: PV_POWER_ENDED */
         REASON_TABLE = 3,    /* backends/xen: the guest was not started */
+        REASON_RESET = 0x20, /* backends/xen */
         REASON_GUEST = 0x40, /* src/vmm: PV_STATUS_GUEST */
     };
     int number = (status - 1) / 2;
 
-    if (status == 0)
-        return CLI_OK;
+    if (status == 0) { /* a reset that is not the guest's */
+        cli_error("the hypervisor ended the guest (reason on the console)");
+        return RUN_ENDED;
+    }
     if (status % 2 == 0 || status == 1) {
         cli_error("%s failed with status %d", QEMU_X86_64, status);
         return CLI_IO;
+    }
+    if (number == REASON_RESET)
+        return CLI_OK;
+    if (number == REASON_ENDED) {
+        cli_error("the VMM ended the guest (reason and registers on the console)");
+        return RUN_ENDED;
     }
     if (number == REASON_TABLE) {
         cli_error("the VMM did not start the guest (reason on the console)");
@@ -442,7 +453,9 @@ int cmd_run(int argc, char **argv)
         "on this terminal.\v"
         "Exit status: 0 the guest reset the machine (reboot); 1 it ended otherwise, or was not "
         "rewritten because sites were refused; 2 usage; 3 no or bad patch-up table, or not a "
-        "kernel; 4 files or environment; 124 stopped after the timeout.",
+        "kernel; 4 files or environment; 5 the guest could not go on, and its VMM or the "
+        "hypervisor "
+        "ended it; 124 stopped after the timeout.",
         NULL,
         NULL,
         NULL};

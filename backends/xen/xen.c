@@ -655,17 +655,19 @@ static void x_block(void *context)
     pv_xen_events();
 }
 
+/*
+ * Where the machine has a debug-exit port it learns the reason there: also of a reset, which would
+ * look the same if the hypervisor ended the domain.
+ */
 static void stop(int status)
 {
-    struct sched_shutdown sd = {.reason = SHUTDOWN_reboot};
+    enum { RESET = 0x20 };
+    struct sched_shutdown sd = {.reason = status ? SHUTDOWN_crash : SHUTDOWN_reboot};
+    struct physdev_set_iopl iopl = {.iopl = 1};
 
-    if (status) {
-        struct physdev_set_iopl iopl = {.iopl = 1};
-
-        if (!hypercall3(__HYPERVISOR_physdev_op, PHYSDEVOP_set_iopl, &iopl, 0))
-            __asm__ volatile("outl %0, %w1" ::"a"(status), "Nd"(PREVIRT_DEBUG_EXIT_PORT));
-        sd.reason = SHUTDOWN_crash;
-    }
+    if (!hypercall3(__HYPERVISOR_physdev_op, PHYSDEVOP_set_iopl, &iopl, 0))
+        __asm__ volatile("outl %0, %w1" ::"a"(status == PV_POWER_RESET ? RESET : status),
+                         "Nd"(PREVIRT_DEBUG_EXIT_PORT));
     for (;;)
         hypercall3(__HYPERVISOR_sched_op, SCHEDOP_shutdown, &sd, 0);
 }

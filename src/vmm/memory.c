@@ -35,16 +35,25 @@ void *pv_mapped(struct pv_vmm *vmm, gva_t va, int write)
     return e < vmm->ram_size ? vmm->ram + e : NULL;
 }
 
+/* Bits of a present PAE entry that must be 0: SDM 3A 4.4.2, table 4-11. (Addresses that the
+ * processor does not have are outside of memory for us.) */
+int pv_reserved(const struct pv_vmm *vmm, uint64_t e)
+{
+    return (e & (0x7ffull << 52 | (vmm->cpu.efer & EFER_NXE ? 0 : PTE_NX))) != 0;
+}
+
 static int walk_pae(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk)
 {
     uint64_t *entry = pv_gpa(vmm, (vmm->cpu.cr3 & ~31u) + (va >> 30) * 8, 8);
     uint64_t nx = vmm->cpu.efer & EFER_NXE ? PTE_NX : 0, e;
 
     if (!entry || !(*entry & PTE_P))
-        return 1;
+        return PV_WALK_ABSENT;
     entry = pv_gpa(vmm, (*entry & PTE_ADDRESS) + (va >> 21 & 511) * 8, 8);
     if (!entry || !((e = *entry) & PTE_P))
-        return 1;
+        return PV_WALK_ABSENT;
+    if (pv_reserved(vmm, e))
+        return PFE_P | PFE_RSVD;
     walk->flags = e & (PTE_P | PTE_RW | PTE_US | nx);
     walk->pte_size = 8;
     if (e & PTE_PS) {
@@ -56,7 +65,9 @@ static int walk_pae(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk)
     }
     entry = pv_gpa(vmm, (e & PTE_ADDRESS) + (va >> 12 & 511) * 8, 8);
     if (!entry || !((e = *entry) & PTE_P))
-        return 1;
+        return PV_WALK_ABSENT;
+    if (pv_reserved(vmm, e))
+        return PFE_P | PFE_RSVD;
     walk->flags &= (e & (PTE_RW | PTE_US)) | PTE_P | PTE_NX;
     walk->flags |= e & (nx | PTE_G | PTE_A | PTE_D);
     walk->pte_gpa = (uint8_t *)entry - vmm->ram;
@@ -70,7 +81,7 @@ static int walk_2level(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk)
     uint32_t e;
 
     if (!entry || !((e = *entry) & PTE_P))
-        return 1;
+        return PV_WALK_ABSENT;
     walk->flags = e & (PTE_P | PTE_RW | PTE_US);
     walk->pte_size = 4;
     if ((e & PTE_PS) && (vmm->cpu.cr4 & CR4_PSE)) {
@@ -82,7 +93,7 @@ static int walk_2level(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk)
     }
     entry = pv_gpa(vmm, (e & ~PV_PAGE_MASK) + (va >> 12 & 1023) * 4, 4);
     if (!entry || !((e = *entry) & PTE_P))
-        return 1;
+        return PV_WALK_ABSENT;
     walk->flags &= (e & (PTE_RW | PTE_US)) | PTE_P;
     walk->flags |= e & (PTE_G | PTE_A | PTE_D);
     walk->pte_gpa = (uint8_t *)entry - vmm->ram;

@@ -509,6 +509,8 @@ static enum outcome msr(struct pv_vmm *vmm, int write)
 
 /* ---- port I/O ---- */
 
+#define STRING_MAX 4096u /* of a repeated instruction, before interrupts are looked at */
+
 static enum outcome string_io(struct pv_vmm *vmm, const struct previrt_ia32_insn *i, int in)
 {
     uint64_t *r = vmm->cpu.gpr;
@@ -518,15 +520,21 @@ static enum outcome string_io(struct pv_vmm *vmm, const struct previrt_ia32_insn
     uint32_t count = i->rep ? (i->address16 ? r[PV_ECX] & 0xffff : (uint32_t)r[PV_ECX]) : 1;
     enum outcome o = NEXT;
 
-    while (count) {
+    for (unsigned n = 0; count && !vmm->dead; n++) {
         uint32_t va = base + (i->address16 ? r[reg] & 0xffff : (uint32_t)r[reg]), value = 0;
 
+        if (n == STRING_MAX) { /* the rest is done when the guest comes here again */
+            pv_time(vmm);
+            return JUMPED;
+        }
         if (in) {
             struct pv_walk walk;
 
             /* look first: a port read cannot be undone */
             if (pv_walk(vmm, va, &walk))
                 return page_fault(vmm, va, PFE_W);
+            if (!(walk.flags & PTE_RW) && (vmm->cpu.cr0 & CR0_WP))
+                return page_fault(vmm, va, PFE_W | PFE_P);
             value = previrt_port_in(&vmm->pc.bus, r[PV_EDX], width);
             if (store(vmm, va, &value, width, &o))
                 return o;
@@ -566,7 +574,7 @@ static enum outcome load_table(struct pv_vmm *vmm, const struct previrt_ia32_ins
     }
     vmm->cpu.gdt_base = pointer.base;
     vmm->cpu.gdt_limit = pointer.limit;
-    pv_sync_descriptors(vmm);
+    pv_load_descriptors(vmm);
     return NEXT;
 }
 

@@ -127,7 +127,7 @@ void pv_die(struct pv_vmm *vmm, const char *format, ...)
         pv_printf(vmm, "%s%08x%s", i % 8 ? " " : "previrt: stack ", word, i % 8 == 7 ? "\n" : "");
     }
     pv_dump_counters(vmm, 0);
-    vmm->backend.power(vmm->backend.context, 1);
+    vmm->backend.power(vmm->backend.context, PV_POWER_ENDED);
 }
 
 static void print_count(struct pv_vmm *vmm, const char *kind, const char *name, uint64_t value)

@@ -6,6 +6,7 @@
 
 #define REGIONS        16
 #define REFUSALS_SHOWN 20
+#define OPCODE_INT3    0xcc
 
 void pv_target(struct pv_vmm *vmm, struct previrt_target *target)
 {
@@ -74,6 +75,8 @@ int pv_rewrite(struct pv_vmm *vmm, const struct pv_boot *boot, void *plan_memory
     }
     pv_target(vmm, &target);
     stubs->count = 0;
+    /* a guest that jumps where no stub is gets a #BP there */
+    __builtin_memset(stubs->memory, OPCODE_INT3, stubs->size);
     target.stub_address = stubs->address;
     target.stub_size = stubs->size;
     target.stub_memory = stubs->memory;

@@ -146,8 +146,11 @@ static void map(struct pv_vmm *vmm, struct pv_node *node, unsigned i, uint64_t e
     const gva_t va = node->base + i * PV_PAGE_SIZE;
     int more = !old || (!((old ^ e) & ~grows) && !(old & ~e));
 
-    if (gpa >= vmm->ram_size)
+    if (gpa >= vmm->ram_size) { /* an access ends the guest; what was here before is gone */
+        if (old)
+            unmap(vmm, node, i);
         return;
+    }
     if ((old ^ e) & PTE_ADDRESS)
         pv_code_gone(vmm, va);
     set_entry(node, i, e);
@@ -168,7 +171,7 @@ static uint64_t read_pde(struct pv_vmm *vmm, gva_t va)
         if (!e || !(*e & PTE_P))
             return 0;
         e = pv_gpa(vmm, (*e & PTE_ADDRESS) + (va >> 21 & 511) * 8, 8);
-        return e && (*e & PTE_P) ? *e : 0;
+        return e && (*e & PTE_P) && !pv_reserved(vmm, *e) ? *e : 0;
     } else {
         uint32_t *e = pv_gpa(vmm, (vmm->cpu.cr3 & ~PV_PAGE_MASK) + (va >> 22) * 4, 4);
 
@@ -244,6 +247,8 @@ static void sync_entry(struct pv_vmm *vmm, struct pv_node *node, void *table, un
     const uint64_t nx = vmm->cpu.efer & EFER_NXE ? PTE_NX : 0;
     uint64_t e = table_entry(vmm, table, i);
 
+    if ((vmm->cpu.cr4 & CR4_PAE) && (e & PTE_P) && pv_reserved(vmm, e))
+        e = 0;
     if (what == SYNC_PRESENT && (e & PTE_P) && (e & PTE_RW) && !(e & PTE_D)) {
         /* a kernel stack may be here: it must be writable before anything faults on it */
         set_bits(vmm, table, i, PTE_A | PTE_D);
@@ -253,13 +258,22 @@ static void sync_entry(struct pv_vmm *vmm, struct pv_node *node, void *table, un
         (node->pte[i] || what != SYNC_MAPPED)) {
         uint64_t flags = e & ((node->pde & (PTE_RW | PTE_US)) | PTE_P | PTE_D | nx);
 
-        if ((e & PTE_ADDRESS) >= vmm->ram_size || in_low(vmm, node->base + i * PV_PAGE_SIZE))
+        if (in_low(vmm, node->base + i * PV_PAGE_SIZE))
             return;
         vmm->count.prefills++;
         map(vmm, node, i, e, e & PTE_ADDRESS, flags | (node->pde & nx));
     } else if (node->pte[i]) {
         unmap(vmm, node, i);
     }
+}
+
+static void unmap_all(struct pv_vmm *vmm, struct pv_node *node)
+{
+    for (unsigned i = 0; node->used && i < 512; i++)
+        if (node->pte[i])
+            unmap(vmm, node, i);
+    node->pde = 0;
+    node->large = 0;
 }
 
 /* Makes the mappings of (node) agree with the guest's tables. */
@@ -271,11 +285,7 @@ static void sync_node(struct pv_vmm *vmm, struct pv_node *node, enum sync what)
 
     vmm->count.syncs++;
     if (!(pde & PTE_P)) {
-        for (unsigned i = 0; node->used && i < 512; i++)
-            if (node->pte[i])
-                unmap(vmm, node, i);
-        node->pde = 0;
-        node->large = 0;
+        unmap_all(vmm, node);
         return;
     }
     if (pde & PTE_PS) {
@@ -290,8 +300,10 @@ static void sync_node(struct pv_vmm *vmm, struct pv_node *node, enum sync what)
     node->pde = pde;
     node->large = 0;
     table = vmm->cpu.cr0 & CR0_PG ? page_table(vmm, node, pde) : NULL;
-    if (!table)
+    if (!table) { /* outside of memory */
+        unmap_all(vmm, node);
         return;
+    }
     if (what != SYNC_MAPPED) {
         for (unsigned i = 0; i < 512; i++)
             if (table_entry(vmm, table, i) != node->pte[i])

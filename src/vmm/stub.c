@@ -104,6 +104,7 @@ int pv_stub_emit(void *context, struct previrt_stub_request *q)
     p = put32(p, op == PREVIRT_IA32_IRET && stubs->iret_entry ? stubs->iret_entry : stubs->entry);
     *p++ = stubs->entry_selector & 0xff, *p++ = stubs->entry_selector >> 8;
     q->length = p - q->code;
+    stub->size = q->length;
     stubs->count++;
     return PREVIRT_OK;
 }
@@ -141,7 +142,14 @@ static int find(const struct pv_vmm *vmm, uint32_t *eip, int *untranslated)
         else
             high = middle;
     }
-    return (int)low;
+    return *eip - stubs->stub[low].address < stubs->stub[low].size ? (int)low : -1;
+}
+
+int pv_stub_inside(struct pv_vmm *vmm, gva_t eip)
+{
+    int untranslated;
+
+    return find(vmm, &eip, &untranslated) >= 0;
 }
 
 /*

@@ -206,8 +206,8 @@ int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error
     struct pv_cpu *cpu = &vmm->cpu;
     struct event e = {vector, has_error, error, software}, raised;
 
-    if (!cpu->user && (gva_t)cpu->eip - vmm->low_base < vmm->low_size) {
-        pv_die(vmm, "vector %u: the frame would name an address of the VMM, %#x", vector,
+    if (!cpu->user && pv_stub_inside(vmm, (gva_t)cpu->eip)) {
+        pv_die(vmm, "vector %u: the frame would name an address of a stub, %#x", vector,
                (uint32_t)cpu->eip);
         return -1;
     }
@@ -284,6 +284,7 @@ void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2
 {
     struct pv_cpu *cpu = &vmm->cpu;
     struct pv_walk walk;
+    int found;
 
     switch (vector) {
     case VECTOR_PF:
@@ -293,8 +294,8 @@ void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2
         if (pv_shadow_fault(vmm, cr2, error))
             return;
         error &= ~PFE_P;
-        if (pv_walk(vmm, cr2, &walk) == 0)
-            error |= PFE_P;
+        found = pv_walk(vmm, cr2, &walk);
+        error |= found ? (uint32_t)found & (PFE_P | PFE_RSVD) : PFE_P;
         if (!(cpu->efer & EFER_NXE))
             error &= ~PFE_I;
         cpu->cr2 = cr2;
@@ -547,6 +548,19 @@ int pv_sync_descriptors(struct pv_vmm *vmm)
             changed = 1;
         }
     return changed;
+}
+
+/* LGDT: what the new table does not reach is gone. */
+void pv_load_descriptors(struct pv_vmm *vmm)
+{
+    uint32_t entries;
+
+    if (!guest_gdt(vmm, &entries))
+        entries = 0;
+    for (unsigned i = entries; i < GDT_ENTRIES; i++)
+        if (vmm->gdt_mirror[i])
+            sync_descriptor(vmm, i, 0);
+    pv_sync_descriptors(vmm);
 }
 
 void pv_sync_watched(struct pv_vmm *vmm)

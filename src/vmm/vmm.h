@@ -191,7 +191,10 @@ struct pv_backend {
 /* A status for power() that the guest itself gave (debug-exit port): six bits of it, and this */
 #define PV_STATUS_GUEST 0x40u
 
-#define PV_POWER_PANIC 9 /* status for (power): the guest's kernel panicked */
+/* Statuses for power() */
+#define PV_POWER_RESET 0 /* the guest reset its machine */
+#define PV_POWER_ENDED 1 /* the VMM ended the guest: pv_die() */
+#define PV_POWER_PANIC 9 /* the guest's kernel panicked */
 
 #define PV_TYPED       4096u
 #define PV_SPACES      48
@@ -253,7 +256,8 @@ struct pv_stub {
     uint8_t slow_flags;           /* ... and here, behind the jump to the slow path; 0: never */
     uint8_t push;                 /* offset of `push $number`: behind it the number is there */
     uint8_t sets_if;              /* its first instruction sets the virtual IF */
-    uint32_t code_crc;            /* code.c: CRC-32C of what the site holds now */
+    uint8_t size;
+    uint32_t code_crc; /* code.c: CRC-32C of what the site holds now */
 };
 
 /* All stubs, in ascending order of their addresses. The back-end sets all but (count) and the
@@ -385,7 +389,10 @@ void *pv_gpa(struct pv_vmm *vmm, gpa_t gpa, size_t size); /* NULL: not RAM */
 /* What is mapped at (va) now, as kernel code may read or write it, up to the end of the page; NULL:
  * nothing, which does not mean that the guest's tables have nothing. */
 void *pv_mapped(struct pv_vmm *vmm, gva_t va, int write);
-int pv_walk(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk); /* 0, or page-fault error bits */
+#define PV_WALK_ABSENT 0x100
+/* 0, PV_WALK_ABSENT, or the page fault's P and RSVD */
+int pv_walk(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk);
+int pv_reserved(const struct pv_vmm *vmm, uint64_t e);
 /* copy; 0 or the faulting address's page-fault error code | 0x100 with cr2 in (*fault) */
 int pv_read(struct pv_vmm *vmm, gva_t va, void *out, size_t size, gva_t *fault);
 int pv_write(struct pv_vmm *vmm, gva_t va, const void *in, size_t size, gva_t *fault);
@@ -428,6 +435,7 @@ void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2
 void pv_step_end(struct pv_vmm *vmm); /* guest code was left: EFLAGS.TF is the guest's again */
 void pv_deliver(struct pv_vmm *vmm);  /* pending interrupts, before every return to the guest */
 int pv_sync_descriptors(struct pv_vmm *vmm); /* 1: some had changed */
+void pv_load_descriptors(struct pv_vmm *vmm);
 void pv_sync_watched(struct pv_vmm *vmm);
 void pv_sync_ldt(struct pv_vmm *vmm);
 int pv_descriptor(struct pv_vmm *vmm, uint16_t selector, uint64_t *descriptor);
@@ -464,6 +472,7 @@ void pv_print_refusals(struct pv_vmm *vmm, const struct previrt_plan *plan);
 int pv_stub_emit(void *vmm, struct previrt_stub_request *request); /* a previrt_emit_fn */
 #define PV_STUB_UNTRANSLATED (1u << 31) /* in the number that a stub pushes */
 void pv_stub_copy_untranslated(struct pv_stubs *stubs);
+int pv_stub_inside(struct pv_vmm *vmm, gva_t eip); /* whether that is an address of a stub */
 int pv_stub_behind_sti(struct pv_vmm *vmm, gva_t eip);
 void pv_stub_undo(struct pv_vmm *vmm); /* kernel code was interrupted: not inside a stub then */
 void pv_stub_operation(struct pv_vmm *vmm, uint32_t number); /* a stub has come to the entry */
