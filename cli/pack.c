@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include <previrt/annotate.h>
+#include <previrt/audit.h>
+
+#include "../backends/xen/emulates.h"
 #include "cli.h"
 
 #define VMM_XEN      "previrt-xen"
@@ -122,6 +125,46 @@ static int write_image(const struct pack_options *options, uint8_t *vmm, size_t 
     return cli_output_commit(&out);
 }
 
+/*
+ * What the table misses the VMM sees only if it traps, and if the hypervisor then asks. The kernel
+ * is packed all the same: its own audit is where this is a failure.
+ */
+static void warn_of_missed(const char *path, const uint8_t *data, size_t size)
+{
+    static const uint8_t emulates[] = {PV_XEN_EMULATES};
+    struct previrt_audit_options options = {.size = sizeof(options), .path = path};
+    const struct previrt_audit *audit = NULL;
+    struct previrt_rules *rules = NULL;
+    unsigned traps = 0, silent = 0, taken = 0;
+
+    if (previrt_rules_default_for(PREVIRT_ARCH_IA32, &rules))
+        return;
+    options.rules = rules;
+    if (previrt_audit_mem(data, size, &options, &audit)) {
+        previrt_rules_free(rules);
+        return; /* the VMM says at boot what is wrong with the table */
+    }
+    for (size_t i = 0; i < audit->site_count; i++) {
+        const struct previrt_audit_site *site = &audit->sites[i];
+        const struct previrt_ia32_op_info *info = previrt_ia32_op_info(site->op);
+
+        if (site->verdict != PREVIRT_MISSED || !info || info->policy != PREVIRT_POLICY_REWRITE)
+            continue;
+        if (memchr(emulates, site->op, sizeof(emulates)))
+            taken++;
+        else if (info->trap == PREVIRT_TRAP_PRIVILEGED || info->trap == PREVIRT_TRAP_IOPL)
+            traps++;
+        else
+            silent++;
+    }
+    if (traps + silent + taken)
+        cli_error("warning: %s: %u sensitive operations have no record (previrt audit lists them): "
+                  "%u will be emulated when they trap, %u do not trap, %u Xen does in its own way",
+                  path, traps + silent + taken, traps, silent, taken);
+    previrt_audit_free(audit);
+    previrt_rules_free(rules);
+}
+
 static int pack(const struct pack_options *options)
 {
     uint8_t *vmm = NULL, *guest = NULL;
@@ -130,6 +173,8 @@ static int pack(const struct pack_options *options)
 
     if (!status)
         status = check_guest(options->kernel, guest, guest_size);
+    if (!status)
+        warn_of_missed(options->kernel, guest, guest_size);
     if (!status)
         status = cli_read_file(options->vmm, &vmm, &vmm_size);
     if (!status)

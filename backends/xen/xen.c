@@ -9,6 +9,7 @@
 #include <xen/vcpu.h>
 #include "../../src/vmm/vmm.h"
 #include "fast.h"
+#include "emulates.h"
 #include "layout.h"
 #include "offsets.h"
 
@@ -678,22 +679,7 @@ static void x_power(void *context, int status)
     stop(status);
 }
 
-/* Kernel code's #GP with error code 0 goes to Xen's emulator first
- * (xen/arch/x86/pv/emul-priv-op.c), which does these for the virtual processor that it believes in.
- */
-static const uint8_t x_emulates[] = {PREVIRT_IA32_MOV_FROM_CR,
-                                     PREVIRT_IA32_MOV_TO_CR,
-                                     PREVIRT_IA32_MOV_FROM_DR,
-                                     PREVIRT_IA32_MOV_TO_DR,
-                                     PREVIRT_IA32_CLTS,
-                                     PREVIRT_IA32_RDMSR,
-                                     PREVIRT_IA32_WRMSR,
-                                     PREVIRT_IA32_WBINVD,
-                                     PREVIRT_IA32_CPUID,
-                                     PREVIRT_IA32_RDTSC,
-                                     PREVIRT_IA32_RDTSCP,
-                                     PREVIRT_IA32_XSETBV,
-                                     0};
+static const uint8_t x_emulates[] = {PV_XEN_EMULATES, 0};
 
 /* ---- segments ---- */
 

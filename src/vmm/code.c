@@ -16,11 +16,12 @@
 #include "../table/table.h"
 #include "vmm.h"
 
-#define EXTENT_MAX 2048u        /* pages of contiguous code, in each direction */
-#define SPANS      16           /* stretches of code that one table may have sites in */
-#define NOTES_MAX  (256u << 10) /* bytes of one module's table */
-#define STUB_ALIGN 16u
-#define SHOWN      8 /* operations that a message names */
+#define EXTENT_MAX   2048u        /* pages of contiguous code, in each direction */
+#define SPANS        16           /* stretches of code that one table may have sites in */
+#define NOTES_MAX    (256u << 10) /* bytes of one module's table */
+#define STUB_ALIGN   16u
+#define REPLACED_MAX 64u /* rdtsc of one module that alternatives have replaced */
+#define SHOWN        8   /* operations that a message names */
 
 static int tracked(const struct pv_vmm *vmm, gva_t va)
 {
@@ -253,7 +254,17 @@ struct found {
         struct extent extent;
         gva_t from, to; /* pages with sites */
     } span[SPANS];
+    unsigned replaced_count; /* sites that hold something else now: replace_back() */
+    gva_t replaced[REPLACED_MAX];
 };
+
+static int is_replaced(const struct found *f, gva_t address)
+{
+    for (unsigned i = 0; i < f->replaced_count; i++)
+        if (f->replaced[i] == address)
+            return 1;
+    return 0;
+}
 
 /* (address), (length) of a record: 0, or -1 if there is no code, or in too many places. */
 static int add_to_spans(struct pv_vmm *vmm, struct found *f, uint64_t address, unsigned length)
@@ -312,8 +323,9 @@ static int survey(struct pv_vmm *vmm, struct found *f, const struct extent *here
 
 /* The sites of a committed plan get numbers, those with stubs have them. Returns how many there
  * are; they take no more than the table's (limit). */
-static uint32_t number_sites(struct pv_vmm *vmm, const struct previrt_plan *plan,
-                             const struct pv_table *t, uint32_t stubs)
+static uint32_t number_sites(struct pv_vmm *vmm, const struct found *f,
+                             const struct previrt_plan *plan, const struct pv_table *t,
+                             uint32_t stubs)
 {
     struct pv_stubs *s = &vmm->stubs;
     struct previrt_plan_site site;
@@ -338,6 +350,8 @@ static uint32_t number_sites(struct pv_vmm *vmm, const struct previrt_plan *plan
             s->stub[number] = (struct pv_stub){.address = t->stubs + t->stubs_size};
         }
         s->stub[number].code_crc = pv_crc32c(0, site.code, site.room);
+        if (is_replaced(f, (gva_t)site.address))
+            s->site[number].room = 0;
     }
     return next - t->first;
 }
@@ -404,12 +418,13 @@ static int adopt_into(struct pv_vmm *vmm, const struct found *f,
     if (status)
         return status;
     for (size_t k = 0; !previrt_plan_site(plan, k, &site); k++)
-        copy_code(vmm, (gva_t)site.address, site.code, site.room, 1);
+        if (!is_replaced(f, (gva_t)site.address))
+            copy_code(vmm, (gva_t)site.address, site.code, site.room, 1);
     split(&vmm->code, i, stats.inlined + stats.stubbed, stats.stub_bytes);
     t->notes = f->notes;
     t->notes_size = f->size;
     t->notes_crc = f->crc;
-    t->sites = number_sites(vmm, plan, t, stubs);
+    t->sites = number_sites(vmm, f, plan, t, stubs);
     /* Numbers that nobody has keep the order that is searched: pv_stub_undo(). */
     for (uint32_t n = t->first + t->sites; n < s->count && n < t->first + t->limit; n++)
         s->stub[n].address = t->stubs + t->stubs_size;
@@ -428,8 +443,43 @@ static int adopt_into(struct pv_vmm *vmm, const struct found *f,
     return PREVIRT_OK;
 }
 
+/*
+ * A kernel's alternatives may have replaced an operation before the code that it is in runs first:
+ * in Linux only rdtsc, by one behind a fence (rdtsc_ordered()). The guest keeps what it has there;
+ * but the table's digest is of what was there before, so the copy that is planned for gets that
+ * back, as `previrt as` makes it.
+ */
+static void replace_back(struct found *f, const struct previrt_memory *memory)
+{
+    enum { PREFIX_DS = 0x3e, NOP = 0x90, RDTSC_0 = 0x0f, RDTSC_1 = 0x31, RDTSC_LENGTH = 2 };
+    struct previrt_table_cursor cursor;
+    struct previrt_site site;
+
+    if (previrt_table_begin(&cursor, f->bytes, f->size, f->notes) < 0)
+        return;
+    while (previrt_table_next(&cursor, &site) > 0) {
+        const unsigned room = site.length + site.pad;
+        const struct previrt_region *region;
+        uint64_t offset;
+        uint8_t *p;
+
+        if (site.op != PREVIRT_IA32_RDTSC || site.length < RDTSC_LENGTH ||
+            f->replaced_count == REPLACED_MAX)
+            continue;
+        region = previrt_memory_at(memory, site.address, room, &offset);
+        if (!region || !previrt_ia32_match_site(&site, region->read + offset, room, NULL))
+            continue;
+        p = region->write + offset;
+        for (unsigned i = 0; i < room; i++)
+            p[i] = i < site.length ? PREFIX_DS : NOP;
+        p[site.length - 2] = RDTSC_0;
+        p[site.length - 1] = RDTSC_1;
+        f->replaced[f->replaced_count++] = (gva_t)site.address;
+    }
+}
+
 /* Verifies the table, and rewrites its sites. */
-static int adopt(struct pv_vmm *vmm, const struct found *f)
+static int adopt(struct pv_vmm *vmm, struct found *f)
 {
     struct pv_code *code = &vmm->code;
     struct previrt_region region[SPANS];
@@ -452,6 +502,7 @@ static int adopt(struct pv_vmm *vmm, const struct found *f)
             return PREVIRT_E_RANGE;
         next += s->to - s->from;
     }
+    replace_back(f, &memory);
     for (unsigned i = 0; i < code->tables && status == PREVIRT_E_STUBS; i++)
         if (!code->table[i].sites)
             status = adopt_into(vmm, f, &memory, next, (size_t)(end - next), i);

@@ -81,6 +81,13 @@ status 4 "rewrite: nowhere to write" rewrite --target native guest -o missing/no
 status 0 "audit: nothing missed" audit guest
 status 1 "audit: all missed" audit plain
 grep -q '^missed *\.text 0x00100000 <_start+0x0> *cli' out.log && ok "with symbol and offset" || bad "with symbol and offset"
+status 4 "pack: no VMM" pack --vmm missing guest -o none
+if grep -q warning err.log; then bad "pack: a warning without a cause"; else ok "pack: no warning"; fi
+status 4 "pack: no VMM, no table" pack --vmm missing plain -o none
+if grep -q 'warning: plain: 11 .* 7 will be emulated when they trap, 2 do not trap, 2 Xen' err.log; then ok "pack: a warning"; else
+    bad "pack: not the right warning"
+    cat err.log
+fi
 status 0 "scan" scan plain guest
 status 0 "verify" table verify guest
 status 0 "dump" table dump guest
