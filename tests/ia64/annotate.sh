@@ -205,6 +205,19 @@ check "--strict" sh -c '"$1" rewrite --target native --strict kernel -o again; [
 check "too little room" sh -c '"$1" rewrite --target native --stub-size 64 kernel -o again 2>why; [ $? = 1 ] && grep -q "the stub area is full" why' - "$previrt"
 check "break" sh -c '"$1" rewrite --target break --break-number 0x1234 kernel -o broken >out && grep -Eq "^all +0 +27 +0 +0 +0$" out' - "$previrt"
 check "break: nothing is left" is "$("$previrt" scan broken | sed -n '1s/.*: \([0-9]*\) sensitive.*/\1/p')" 1
+for target in --target=native '--target=vcpu --vcpu-address=0xe000000000000000' --target=break; do
+    # shellcheck disable=SC2086 # options
+    check "no slot outside generated code that nobody knows of, by objdump: $target" "$here/rewritten" "$previrt" kernel $target
+done
+cat >idle <<'EOF'
+#!/bin/sh
+# a rewriter that forgets the sites
+[ "$1" = rewrite ] || exec "$PREVIRT" "$@"
+for argument; do case $argument in --output=*) cp "$annotated" "${argument#*=}" ;; esac done
+EOF
+chmod +x idle
+check "... and one that is forgotten is found" sh -c '
+    PREVIRT=$1 annotated=kernel "$2/rewritten" ./idle kernel --target=break >out; [ $? = 1 ] && grep -q "is still there" out' - "$previrt" "$here"
 check "vcpu" "$previrt" rewrite --target vcpu --vcpu-address 0xe000000000000000 kernel -o virtual
 check "behind the image" sh -c '"$1" rewrite --target native gated -o behind >out 2>&1 && grep -q "not reserved by the image" out' - "$previrt"
 check "where it overlaps" sh -c '"$1" rewrite --target native --stub-address 0xa000000100000000 kernel -o again; [ $? = 2 ]' - "$previrt"

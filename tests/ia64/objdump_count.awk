@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Counts the sensitive operations of IA-64 code from `objdump -d --no-show-raw-insn`: an independent opinion, which
-# shares nothing with the library but the names. Prints "count  name".
+# shares nothing with the library but the names. Prints "count  name"; with -v list=1 each one instead, as
+# "generated|elsewhere bundle-address slot name", where generated code is what stands in .previrt.stubs.
 
 # "[MMI]       (p06) mov cr.tpr=r9;;": the name that the catalogue has, or nothing
 function operation(text,    word, operands, to, from)
@@ -38,16 +39,26 @@ function operation(text,    word, operands, to, from)
     return ""
 }
 
+/^Disassembly of section / {
+    where = $0 ~ / \.previrt\.stubs:$/ ? "generated" : "elsewhere"
+}
+
 /^ *[0-9a-f]+:\t/ {
+    address = $1
+    sub(/:$/, "", address)
     sub(/^ *[0-9a-f]+:\t+/, "")
     sub(/^ *\[...\] */, "")
     sub(/^ +/, "")
     name = operation($0)
-    if (name != "")
-        total[name]++
+    if (name == "")
+        next
+    total[name]++
+    if (list) # slots stand at offsets 0, 6 and 12 of their bundle
+        print where, substr(address, 1, length(address) - 1) "0", index("06c", substr(address, length(address))) - 1, name
 }
 
 END {
     for (name in total)
-        printf "%8d  %s\n", total[name], name
+        if (!list)
+            printf "%8d  %s\n", total[name], name
 }

@@ -2,9 +2,13 @@
 /*
  * Generated stubs and rewritten bundles through the assembler in explicit mode, which checks them
  * for dependency violations and for instructions that must be first or last in their group; and it
- * must make the same bytes of their text. Usage: test_stubs TOOL-PREFIX KERNEL.S
+ * must make the same bytes of their text.
+ * Usage: test_stubs TOOL-PREFIX KERNEL.S, or
+ * test_stubs TOOL-PREFIX --image FILE for the stubs of an image that previrt rewrite made
  */
 #include <previrt/ia64.h>
+#include <previrt/image.h>
+#include <previrt/rewrite_elf.h>
 
 #include "oracle.h"
 
@@ -32,8 +36,8 @@ static int add_site(void *context, uint64_t address, unsigned slot,
     return previrt_ia64_site_from_insn(insn, address, slot, &sites[site_count++]);
 }
 
-/* "0x..." of branch targets become expressions on the label at the image's start */
-static void relative_to_label(char *text)
+/* "0x..." of branch targets become expressions on the label, which is at (base) */
+static void relative_to_label(char *text, uint64_t base)
 {
     char from[ORACLE_TEXT + 64], *read = from, *end;
 
@@ -43,13 +47,13 @@ static void relative_to_label(char *text)
             *text++ = *read++;
             continue;
         }
-        text += sprintf(text, "code+0x%llx", strtoull(read, &end, 16) - IMAGE_AT);
+        text += sprintf(text, "code+0x%llx", (unsigned long long)(strtoull(read, &end, 16) - base));
         read = end;
     }
     *text = '\0';
 }
 
-static size_t bundle_text(char *out, const uint8_t *bytes, uint64_t address)
+static size_t bundle_text(char *out, const uint8_t *bytes, uint64_t address, uint64_t base)
 {
     struct previrt_ia64_bundle bundle;
     const struct previrt_ia64_template *t;
@@ -69,7 +73,7 @@ static size_t bundle_text(char *out, const uint8_t *bytes, uint64_t address)
             return 0;
         previrt_ia64_text(&insn, address, text, ORACLE_TEXT);
         if (insn.effects & (PREVIRT_IA64_IP_RELATIVE | PREVIRT_IA64_IP_HINT))
-            relative_to_label(text);
+            relative_to_label(text, base);
         oracle_assembler_text(text);
         size += (size_t)sprintf(out + size, "%s%s\n", text, t->stops >> s & 1 ? " ;;" : "");
     }
@@ -121,10 +125,11 @@ static int check(const char *prefix, const char *folder, size_t code_size, const
         return 1;
     at = (size_t)sprintf(source, ".text\n.explicit\ncode:\n");
     for (size_t i = 0; i < code_size; i += 16)
-        at += bundle_text(source + at, image + i, IMAGE_AT + i);
+        at += bundle_text(source + at, image + i, IMAGE_AT + i, IMAGE_AT);
     at += (size_t)sprintf(source + at, ".org code+0x%x\n", STUB_OFFSET);
     for (size_t i = 0; i < summary.stub_bytes; i += 16)
-        at += bundle_text(source + at, image + STUB_OFFSET + i, IMAGE_AT + STUB_OFFSET + i);
+        at +=
+            bundle_text(source + at, image + STUB_OFFSET + i, IMAGE_AT + STUB_OFFSET + i, IMAGE_AT);
     status = oracle_assemble(prefix, folder, "-xexplicit", source, again, &size, &warnings);
     if (status || warnings || size < STUB_OFFSET + summary.stub_bytes) {
         printf("%s: status %d, %d messages, %zu bytes\n", name, status, warnings, size);
@@ -134,7 +139,7 @@ static int check(const char *prefix, const char *folder, size_t code_size, const
         if ((i < code_size || i >= STUB_OFFSET) && memcmp(image + i, again + i, 16)) {
             char text[1000];
 
-            bundle_text(text, image + i, IMAGE_AT + i);
+            bundle_text(text, image + i, IMAGE_AT + i, IMAGE_AT);
             printf("%s: the assembler makes something else of\n%s", name, text);
             faults++;
         }
@@ -149,6 +154,74 @@ static int check(const char *prefix, const char *folder, size_t code_size, const
     return faults;
 }
 
+/* The stubs that (path) has in it. */
+static int check_image(const char *prefix, const char *folder, const char *path)
+{
+    struct previrt_image_section section = {0};
+    struct previrt_image *file;
+    int status = previrt_image_open(path, &file), warnings = 0, faults = 0;
+    size_t at, size, bundles = 0, slots = 0;
+    uint8_t *made;
+    char *text;
+
+    for (uint32_t i = 1; status == PREVIRT_OK; i++) {
+        status = previrt_image_section(file, i, &section);
+        if (status == PREVIRT_OK && !strcmp(section.name, PREVIRT_STUB_SECTION))
+            break;
+    }
+    if (status != PREVIRT_OK || !section.size || section.size % 16) {
+        printf("%s: no stubs: %s\n", path, previrt_strerror(status));
+        return 1;
+    }
+    size = section.size;
+    made = calloc(1, size + 16);
+    text = malloc(size / 16 * 4 * (ORACLE_TEXT + 64) + 100);
+    if (!made || !text)
+        return 1;
+    at = (size_t)sprintf(text, ".text\n.explicit\ncode:\n");
+    for (size_t i = 0; i < section.size; i += 16) {
+        size_t length =
+            bundle_text(text + at, section.data + i, section.address + i, section.address);
+
+        if (!length && faults++ < 10)
+            printf("%s: %#llx: not a bundle\n", path, (unsigned long long)(section.address + i));
+        at += length;
+        bundles++;
+    }
+    status =
+        faults ? 1 : oracle_assemble(prefix, folder, "-xexplicit", text, made, &size, &warnings);
+    if (status == ORACLE_SKIP)
+        goto out;
+    if (status || warnings || size < section.size) {
+        printf("%s: status %d, %d messages, %zu bytes\n", path, status, warnings, size);
+        faults++;
+    }
+    for (size_t i = 0; i < section.size && !status; i += 16)
+        if (memcmp(section.data + i, made + i, 16) && faults++ < 10) {
+            char one[1000];
+
+            bundle_text(one, section.data + i, section.address + i, section.address);
+            printf("%s: the assembler makes something else of\n%s", path, one);
+        }
+    for (size_t i = 0; i < section.size; i += 16) {
+        struct previrt_ia64_scan_result result;
+
+        previrt_ia64_scan(section.data + i, 16, section.address + i, PREVIRT_IA64_SELECT_SENSITIVE,
+                          0, add_site, NULL, &result);
+        slots += site_count;
+        site_count = 0;
+    }
+    printf("%s: %zu bundles of generated code, %zu sensitive slots in them: the assembler has %d "
+           "messages, and makes the same bytes; %d faults\n",
+           path, bundles, slots, warnings, faults);
+    status = faults != 0;
+out:
+    free(text);
+    free(made);
+    previrt_image_close(file);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     static const uint64_t page = UINT64_C(0xe0000000ffff0000);
@@ -159,6 +232,13 @@ int main(int argc, char **argv)
 
     if (argc < 3 || oracle_open(folder))
         return 2;
+    if (argc == 4 && !strcmp(argv[2], "--image")) {
+        status = check_image(argv[1], folder, argv[3]);
+        oracle_close(folder);
+        if (status == ORACLE_SKIP)
+            printf("skipped: %sas cannot be run\n", argv[1]);
+        return status;
+    }
     text = slurp(argv[2]);
     status =
         text ? oracle_assemble(argv[1], folder, "-xexplicit", text, image, &code_size, &warnings)
