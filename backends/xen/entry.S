@@ -16,10 +16,10 @@
 #define KERNEL_CS64_SEEN  0xe030 /* Xen clears the RPL of what it interrupted in kernel mode */
 #define EFLAGS_IF         0x200
 #define PF_VECTOR         14
-#define IRET_FRAME_END    24 /* of what IRET to user code takes from the stack, behind the site's number */
 /* struct vcpu_info, the first thing in the shared page */
 #define UPCALL_PENDING    0
 #define UPCALL_MASK       1
+#define FAULT_ADDRESS     16 /* arch.cr2 */
 
     .text
     .globl _start, hypercall_page, pv_resume, pv_low_entry, pv_low_entry_end
@@ -131,9 +131,8 @@ iret_masked:
     pushfq
     testl   $FLAGS_NT, (%rsp)       /* a return to another task */
     jnz     iret_slow
-    lea     IRET_FRAME_END(%r15d), %r13d
-    cmp     $LOW_REGION, %r13d      /* nothing of the guest's is there */
-    jae     iret_slow
+    cmpb    $0, pv_guest+VMM_REFILL(%rip)
+    jne     iret_refill
 iret_loads:
     mov     4(%r15d), %r8d          /* behind the site's number: eip cs eflags esp ss */
     mov     8(%r15d), %r9d
@@ -173,13 +172,11 @@ iret_loads_end:
     jnz     1b
 2:  movb    $VCPU_IF_SET, pv_low_pages+VCPU_IF(%rip)
     incq    pv_guest+COUNT_FAST_RETURNS(%rip)
-    movzwl  %r12w, %r12d
-    push    %r12
+    push    pv_fast+FAST_USER_SS(%rip)
     push    %r11
     and     $FLAGS_USER, %r10d
     push    %r10
-    movzwl  %r9w, %r9d
-    push    %r9
+    push    pv_fast+FAST_USER_CS(%rip)
     push    %r8
     push    $0
     jmp     hypercall_page + __HYPERVISOR_iret * HYPERCALL_SIZE
@@ -188,6 +185,124 @@ iret_slow:
     popfq
     mov     %r15, %rsp
     jmp     operation_masked
+
+/* Back from a page fault: what the guest mapped meanwhile is mapped now, which saves the fault that would ask for it. */
+iret_refill:
+    mov     pv_guest+VMM_REFILL_ENTRY(%rip), %r13
+    test    %r13, %r13
+    jz      1f
+    mov     (%r13), %r13
+    cmp     pv_guest+VMM_REFILL_VALUE(%rip), %r13
+    je      iret_loads
+1:  push    %rax
+    push    %rcx
+    push    %rdx
+    push    %rsi
+    push    %rdi                    /* and %rsp is a multiple of 16 */
+    cld
+    call    pv_xen_refill
+    test    %eax, %eax
+    pop     %rdi
+    pop     %rsi
+    pop     %rdx
+    pop     %rcx
+    pop     %rax
+    jz      iret_loads
+    jmp     iret_slow
+
+/*
+ * A page fault of user code: fast.h. [rcx] [r11] [error] rip cs rflags rsp ss, events are masked. It is the guest's if
+ * nothing is present, or if it is a write to what is read-only.
+ */
+page_fault_entry:
+    pop     %rcx
+    pop     %r11
+    testb   $3, 16(%rsp)
+    jz      page_fault_slow
+    mov     pv_shared_info_page+FAULT_ADDRESS(%rip), %r8
+    mov     $LOW_REGION, %r9d
+    cmp     %r9, %r8                /* the VMM's, or not an address of a 32-bit guest */
+    jae     page_fault_slow
+    mov     %r8d, %r9d
+    shr     $30, %r9d
+    mov     pv_guest+VMM_DIRECTORY(, %r9, 8), %r10
+    test    %r10, %r10
+    jz      page_fault_slow
+    mov     %r8d, %r9d
+    shr     $21, %r9d
+    and     $511, %r9d
+    lea     (%r10, %r9, 8), %r11
+    mov     (%r11), %r14
+    mov     (%rsp), %r13d           /* the error code */
+    test    $PTE_PRESENT, %r14b
+    jz      page_not_present
+    test    $PTE_LARGE, %r14b
+    jnz     page_fault_slow
+    mov     %r14d, %r12d
+    movabs  $PTE_FRAME, %r9
+    and     %r14, %r9
+    cmp     pv_guest+VMM_RAM_SIZE(%rip), %r9
+    jae     page_fault_slow
+    add     pv_guest+VMM_RAM(%rip), %r9
+    mov     %r8d, %r10d
+    shr     $12, %r10d
+    and     $511, %r10d
+    lea     (%r9, %r10, 8), %r11
+    mov     (%r11), %r14
+    test    $PTE_PRESENT, %r14b
+    jz      page_not_present
+    test    $FAULT_WRITE, %r13b
+    jz      page_fault_slow
+    and     %r14d, %r12d
+    test    $PTE_WRITABLE, %r12b
+    jnz     page_fault_slow
+    mov     $FAULT_PRESENT | FAULT_WRITE | FAULT_USER, %r13d
+    jmp     1f
+page_not_present:
+    and     pv_fast+FAST_FAULT_ERROR(%rip), %r13d
+    or      $FAULT_USER, %r13d
+1:  mov     pv_fast+FAST_FAULT_GATE(%rip), %r9
+    mov     (%r9), %r9
+    cmp     pv_fast+FAST_FAULT_GATE_VALUE(%rip), %r9
+    jne     page_fault_slow
+    mov     pv_fast+FAST_STACK(%rip), %r9
+    mov     4(%r9), %r12d
+    mov     (%r9), %r10d
+    cmp     pv_fast+FAST_SS0(%rip), %r12w
+    jne     page_fault_slow
+    lea     -1(%r10d), %r12d
+    cmp     $LOW_REGION, %r12d
+    jae     page_fault_slow
+    mov     24(%rsp), %r9d
+    and     $FLAGS_IMAGE, %r9d
+    or      $FLAGS_IMAGE_SET, %r9d
+    mov     40(%rsp), %r12d
+    mov     32(%rsp), %r15d
+page_fault_stores:                  /* may fault, then the long way is taken */
+    mov     %r12d, -4(%r10d)
+    mov     %r15d, -8(%r10d)
+    mov     %r9d, -12(%r10d)
+    mov     16(%rsp), %r12d
+    mov     8(%rsp), %r15d
+    mov     %r12d, -16(%r10d)
+    mov     %r15d, -20(%r10d)
+    mov     %r13d, -24(%r10d)
+page_fault_stores_end:
+    mov     %r11, pv_guest+VMM_REFILL_ENTRY(%rip)
+    mov     %r14, pv_guest+VMM_REFILL_VALUE(%rip)
+    mov     %r8d, pv_guest+VMM_REFILL_VA(%rip)
+    movb    $1, pv_guest+VMM_REFILL(%rip)
+    mov     %r8d, pv_guest+CPU_CR2(%rip)
+    mov     %r8d, pv_low_pages+VCPU_CR2(%rip)
+    incq    pv_guest+COUNT_FAST_FAULTS(%rip)
+    incq    pv_guest+COUNT_PAGE_FAULTS(%rip)
+    lea     -24(%r10d), %r10d
+    mov     pv_fast+FAST_FAULT_EIP(%rip), %r8
+    add     $8, %rsp
+    jmp     gate_enter
+page_fault_slow:
+    push    $PF_VECTOR
+    jmp     trap_common
 
 /* INT 0x80 of user code: fast.h. [rcx] [r11] rip cs rflags rsp ss, events are masked. */
 int80_entry:
@@ -200,9 +315,8 @@ int80_entry:
     cmp     pv_fast+FAST_GATE_VALUE(%rip), %r8
     jne     int80_slow
     mov     pv_fast+FAST_STACK(%rip), %r8
-    mov     (%r8), %r9
-    mov     %r9d, %r10d
-    shr     $32, %r9
+    mov     4(%r8), %r9d
+    mov     (%r8), %r10d
     cmp     pv_fast+FAST_SS0(%rip), %r9w
     jne     int80_slow
     lea     -1(%r10d), %r11d
@@ -222,23 +336,27 @@ int80_stores:                       /* may fault, then the long way is taken */
     mov     %r12d, -16(%r10d)
     mov     %r8d, -20(%r10d)
 int80_stores_end:
-    movb    $0, pv_low_pages+VCPU_IF(%rip)
     incq    pv_guest+COUNT_FAST_CALLS(%rip)
     lea     -20(%r10d), %r10d
     mov     pv_fast+FAST_EIP(%rip), %r8
+/* To the handler at %r8, with the frame at %r10 and interrupts off. rip cs rflags rsp ss are the user code's. */
+gate_enter:
+    mov     %gs, %r9d
+    mov     %r9d, pv_fast+FAST_USER_GS(%rip) /* user code may have loaded it itself */
+    movb    $0, pv_low_pages+VCPU_IF(%rip)
     mov     %r8, (%rsp)
     movq    $FLAT_RING3_CS32, 8(%rsp)
     andl    $FLAGS_KEPT_BY_GATE, 16(%rsp)
     mov     %r10, 24(%rsp)
     movq    $FLAT_RING3_SS32, 32(%rsp)
-int80_critical:
+gate_critical:
     movb    $0, pv_shared_info_page+UPCALL_MASK(%rip)
     cmpb    $0, pv_shared_info_page+UPCALL_PENDING(%rip)
-    jne     int80_again
+    jne     gate_again
     iretq
-int80_again: /* as resume_again, with the guest at its handler */
+gate_again: /* as resume_again, with the guest at its handler */
     movb    $1, pv_shared_info_page+UPCALL_MASK(%rip)
-int80_critical_end:
+gate_critical_end:
     SAVE_GPRS
     mov     (%rsp), %rax
     mov     %rax, pv_guest+CPU_EIP(%rip)
@@ -310,16 +428,16 @@ vmm_trap:
     add     $16, %rsp
     orl     $3, 8(%rsp)
     iretq
-3:  lea     int80_critical(%rip), %rcx
+3:  lea     gate_critical(%rip), %rcx
     cmp     %rcx, %rax
     jb      3f
-    lea     int80_critical_end(%rip), %rcx
+    lea     gate_critical_end(%rip), %rcx
     cmp     %rcx, %rax
     jae     3f
     pop     %rcx
     pop     %rax
     mov     40(%rsp), %rsp          /* of what was interrupted */
-    jmp     int80_again
+    jmp     gate_again
 3:  lea     resume_critical(%rip), %rcx
     cmp     %rcx, %rax
     jb      1f
@@ -342,6 +460,17 @@ vmm_fault:
     pop     %rax
     mov     40(%rsp), %rsp
     jmp     int80_slow
+3:  lea     page_fault_stores(%rip), %rcx
+    cmp     %rcx, %rax
+    jb      3f
+    lea     page_fault_stores_end(%rip), %rcx
+    cmp     %rcx, %rax
+    jae     3f
+    pop     %rcx
+    pop     %rax
+    mov     40(%rsp), %rsp
+    mov     %r8, pv_shared_info_page+FAULT_ADDRESS(%rip)
+    jmp     page_fault_slow
 3:  lea     iret_loads(%rip), %rcx
     cmp     %rcx, %rax
     jb      1f
@@ -390,9 +519,12 @@ pv_trap_entries: /* 32 bytes each: vectors 0 to 19, then 0x80 */
     .endr
     TRAP 8, 1
     TRAP 9, 0
-    .irp v, 10,11,12,13,14
+    .irp v, 10,11,12,13
     TRAP \v, 1
     .endr
+    .balign 32
+    jmp     page_fault_entry
+    .balign 32
     TRAP 15, 0
     TRAP 16, 0
     TRAP 17, 1

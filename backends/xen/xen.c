@@ -93,6 +93,7 @@ void pv_xen_events(void);
 void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss);
 void pv_xen_fatal(const unsigned long *frame);
 int pv_xen_prepare(void);
+int pv_xen_refill(void);
 
 /* ---- page tables ---- */
 
@@ -804,14 +805,37 @@ static const uint64_t *descriptor_word(uint16_t selector, unsigned mask, unsigne
     return word && *word == vmm.gdt_mirror[index] ? word : NULL;
 }
 
+static void close_gates(void)
+{
+    pv_fast.gate = pv_fast.fault_gate = &pv_fast.never;
+    pv_fast.gate_value = pv_fast.fault_gate_value = 1;
+}
+
+/*
+ * A present interrupt gate of the type and privilege in (type), under (mask), to the code segment
+ * that the kernel has anyway. NULL: it is not; or where the guest has it, and (eip) is the handler.
+ */
+static const uint64_t *gate_word(unsigned vector, unsigned mask, unsigned type, uint64_t *eip)
+{
+    const uint64_t *word;
+
+    if (vmm.cpu.idt_limit < vector * 8 + 7)
+        return NULL;
+    word = guest_word(vmm.cpu.idt_base + vector * 8);
+    if (!word || (*word >> 40 & mask) != type || (*word >> 16 & 0xfffc) != vmm.cpu.kernel_cs)
+        return NULL;
+    *eip = (*word >> 32 & 0xffff0000) | (*word & 0xffff);
+    return word;
+}
+
 static void fast_tables(void)
 {
+    enum { GATE_MASK = 0x9f, GATE_USER_MASK = 0xff, INTERRUPT_GATE = 0x8e, USER_GATE = 0xee };
     const struct pv_cpu *cpu = &vmm.cpu;
-    const uint64_t *word = NULL;
-    uint64_t gate;
+    const uint64_t *word;
 
-    pv_fast.gate = &pv_fast.never;
-    pv_fast.gate_value = 1;
+    close_gates();
+    pv_fast.fault_error = PFE_W | (cpu->efer & EFER_NXE ? PFE_I : 0);
     pv_fast.user_cs = 0;
     pv_fast.kernel_cs = cpu->kernel_cs;
     pv_fast.ss0 = cpu->kernel_ss;
@@ -822,24 +846,25 @@ static void fast_tables(void)
         if (!pv_fast.watch[w])
             pv_fast.watches = PV_WATCHES;
     }
-    if (cpu->idt_limit >= PV_SYSCALL_VECTOR * 8 + 7 && cpu->tss_limit >= PV_TSS_ESP0_END)
-        word = guest_word(cpu->idt_base + PV_SYSCALL_VECTOR * 8);
-    pv_fast.stack = guest_word(cpu->tss_base + PV_TSS_ESP0);
-    if (!word || !pv_fast.stack)
-        return;
-    gate = *word;
-    /* present, an interrupt gate that user code may use, to the code segment that the kernel has
-     * anyway */
-    if ((gate >> 40 & 0xff) != 0xee || (gate >> 16 & 0xfffc) != cpu->kernel_cs)
+    pv_fast.stack =
+        cpu->tss_limit >= PV_TSS_ESP0_END ? guest_word(cpu->tss_base + PV_TSS_ESP0) : NULL;
+    if (!pv_fast.stack)
         return;
     /* The long way, too, takes the copies of these two for the guest's own. */
     if (!descriptor_word((uint16_t)cpu->kernel_cs, KERNEL_CODE_MASK, KERNEL_CODE) ||
         (cpu->kernel_ss & 3) ||
         !descriptor_word((uint16_t)cpu->kernel_ss, KERNEL_STACK_MASK, KERNEL_STACK))
         return;
-    pv_fast.gate_value = gate;
-    pv_fast.eip = (gate >> 32 & 0xffff0000) | (gate & 0xffff);
-    pv_fast.gate = word;
+    word = gate_word(PV_SYSCALL_VECTOR, GATE_USER_MASK, USER_GATE, &pv_fast.eip);
+    if (word) {
+        pv_fast.gate_value = *word;
+        pv_fast.gate = word;
+    }
+    word = gate_word(VECTOR_PF, GATE_MASK, INTERRUPT_GATE, &pv_fast.fault_eip);
+    if (word) {
+        pv_fast.fault_gate_value = *word;
+        pv_fast.fault_gate = word;
+    }
 }
 
 /* The selectors that user code has now are those that it comes back to. */
@@ -874,10 +899,19 @@ static void fast_update(void)
         fast_user();
     /* The flags of user code that goes the fast ways have IF and no IOPL. */
     if (cpu->iopl || (cpu->user && !pv_if(vmm.page))) {
-        pv_fast.gate = &pv_fast.never;
+        close_gates();
         pv_fast.user_cs = 0;
         vmm.tables_changed = 1;
     }
+}
+
+/* A fast return from a page fault has something to map. 1: it cannot be fast. */
+int pv_xen_refill(void)
+{
+    pv_shadow_refill(&vmm);
+    if (queued || flushes)
+        x_activate(NULL, vmm.current);
+    return vmm.tables_changed || vmm.dead;
 }
 
 /* ---- the ways in ---- */

@@ -76,7 +76,9 @@ extern "C" {
     X(looks,         "times that kernel code was looked at that is not in the image: modules, generated code")           \
     X(code_writes,   "of pages that were looked at, writes that end that")                                               \
     X(found_tables,  "patch-up tables found in guest memory and rewritten")                                              \
-    X(found_sites,   "sites of these")
+    X(found_sites,   "sites of these")                                                                                   \
+    X(fast_faults,   "not in exits, traps, injected: page faults of user code that the entry code passed on")            \
+    X(refills,       "returns from a page fault where what the guest mapped was mapped at once")
 /* clang-format on */
 
 struct previrt_counters {

@@ -342,18 +342,25 @@ static int agrees(struct pv_vmm *vmm, const struct pv_node *node, const uint64_t
     return 1;
 }
 
+/* SDM 3A 4.4.1: a processor, too, reads the four entries when CR3 is loaded. */
+static void load_directories(struct pv_vmm *vmm)
+{
+    const uint64_t *pointers = NULL;
+
+    if ((vmm->cpu.cr0 & CR0_PG) && (vmm->cpu.cr4 & CR4_PAE))
+        pointers = pv_gpa(vmm, vmm->cpu.cr3 & ~31u, 32);
+    for (unsigned gb = 0; gb < 4; gb++)
+        vmm->directory[gb] = pointers && (pointers[gb] & PTE_P)
+                                 ? pv_gpa(vmm, pointers[gb] & PTE_ADDRESS, PV_PAGE_SIZE)
+                                 : NULL;
+}
+
 static void sync_space(struct pv_vmm *vmm)
 {
-    const uint64_t *directory[4] = {NULL, NULL, NULL, NULL};
-    uint64_t *pointers;
-
-    pointers = vmm->cpu.cr4 & CR4_PAE ? pv_gpa(vmm, vmm->cpu.cr3 & ~31u, 32) : NULL;
-    for (unsigned gb = 0; pointers && gb < 4; gb++)
-        if (pointers[gb] & PTE_P)
-            directory[gb] = pv_gpa(vmm, pointers[gb] & PTE_ADDRESS, PV_PAGE_SIZE);
+    load_directories(vmm);
     for (unsigned n = vmm->space[vmm->current].first; n; n = vmm->node[n].next_free) {
         struct pv_node *node = &vmm->node[n];
-        const uint64_t *d = directory[node->base >> 30];
+        const uint64_t *d = vmm->directory[node->base >> 30];
 
         if (d && agrees(vmm, node, d))
             vmm->count.syncs++;
@@ -481,6 +488,33 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
     return 1;
 }
 
+/* One page, and no more: what a neighbour costs the hypervisor, now and when it goes, is more than
+ * the faults that it saves. */
+void pv_shadow_refill(struct pv_vmm *vmm)
+{
+    const gva_t va = vmm->refill_va;
+    const unsigned i = va / PV_PAGE_SIZE % 512;
+    struct pv_walk walk;
+    struct pv_node *node;
+    uint64_t pde, e;
+
+    vmm->refill = 0;
+    if (in_low(vmm, va) || !(vmm->cpu.cr0 & CR0_PG) || pv_walk(vmm, va, &walk) || walk.large ||
+        !(walk.flags & PTE_A))
+        return;
+    node = get_node(vmm, va);
+    if (!node)
+        return;
+    pde = read_pde(vmm, va);
+    if (!node->used && !node->large)
+        node->pde = pde;
+    e = leaf(vmm, &walk);
+    if (node->large || node->pde != pde || e == node->pte[i])
+        return;
+    vmm->count.refills++;
+    map(vmm, node, i, e, walk.gpa, walk.flags);
+}
+
 int pv_shadow_mapped(struct pv_vmm *vmm, gva_t va)
 {
     /* node 0 maps nothing */
@@ -538,6 +572,7 @@ void pv_shadow_cr3(struct pv_vmm *vmm, uint32_t cr3)
 
 void pv_shadow_flush_all(struct pv_vmm *vmm)
 {
+    vmm->tables_changed = 1; /* EFER.NXE */
     if (!(vmm->cpu.cr0 & CR0_PG))
         return;
     sync_space(vmm);
@@ -588,6 +623,7 @@ void pv_shadow_paging_mode(struct pv_vmm *vmm)
         vmm->space[id].valid = 1;
         vmm->space[id].cr3 = ~0u;
         vmm->current = id;
+        load_directories(vmm);
         vmm->backend.activate(vmm->backend.context, id);
     }
     pv_shadow_stack(vmm);

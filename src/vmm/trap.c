@@ -300,6 +300,9 @@ void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2
             error &= ~PFE_I;
         cpu->cr2 = cr2;
         vmm->page->cr[2] = cr2;
+        vmm->refill = 1;
+        vmm->refill_va = cr2;
+        vmm->refill_entry = NULL;
         break;
     case VECTOR_TS:
     case VECTOR_NP:

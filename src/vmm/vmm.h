@@ -330,6 +330,13 @@ struct pv_vmm {
     /* shadow */
     struct pv_space space[PV_SPACES];
     uint8_t space_hint[PV_SPACE_HINTS]; /* by CR3: where its space may be */
+    uint64_t *directory[4]; /* PAE: the page directories as CR3 was loaded; NULL: none */
+    /* A page fault at (refill_va) was passed on to the guest: what it maps there is mapped when it
+     * returns, if (*refill_entry) is not (refill_value) any more; NULL: the entry is not known. */
+    uint8_t refill;
+    gva_t refill_va;
+    const uint64_t *refill_entry;
+    uint64_t refill_value;
     unsigned current;
     uint64_t stamp;
     uint16_t kernel_region[PV_KERNEL_REGIONS];
@@ -405,6 +412,7 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va,
 void pv_shadow_cr3(struct pv_vmm *vmm, uint32_t cr3);
 void pv_shadow_flush_all(struct pv_vmm *vmm);
 void pv_shadow_invlpg(struct pv_vmm *vmm, gva_t va);
+void pv_shadow_refill(struct pv_vmm *vmm); /* the guest returns from a page fault */
 void pv_shadow_paging_mode(struct pv_vmm *vmm);
 int pv_shadow_mapped(struct pv_vmm *vmm, gva_t va); /* 1: something is mapped at (va) */
 /* What is mapped at (va) is mapped again, since its protection has changed. */
