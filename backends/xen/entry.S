@@ -238,6 +238,8 @@ page_fault_entry:
     jz      page_not_present
     test    $PTE_LARGE, %r14b
     jnz     page_fault_slow
+    test    %r14, pv_fast+FAST_RESERVED(%rip)
+    jnz     page_fault_slow
     mov     %r14d, %r12d
     movabs  $PTE_FRAME, %r9
     and     %r14, %r9
@@ -253,6 +255,8 @@ page_fault_entry:
     jz      page_not_present
     test    $FAULT_WRITE, %r13b
     jz      page_fault_slow
+    test    %r14, pv_fast+FAST_RESERVED(%rip)
+    jnz     page_fault_slow
     and     %r14d, %r12d
     test    $PTE_WRITABLE, %r12b
     jnz     page_fault_slow

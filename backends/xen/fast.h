@@ -23,10 +23,10 @@ struct pv_xen_fast {
     const uint64_t *fault_gate; /* the same for page faults */
     uint64_t fault_gate_value;
     uint64_t fault_eip;
-    uint64_t
-        fault_error; /* the bits of a page fault's error code that the guest gets as they are */
+    uint64_t fault_error;  /* bits of a page fault's error code that the guest gets as they are */
     const uint64_t *stack; /* the guest's TSS: ESP0 and SS0 */
     uint64_t ss0;          /* what the kernel has in SS anyway, so that nothing changes */
+    uint64_t reserved;     /* bits of a table entry that make it another fault */
     uint64_t user_cs;      /* the selectors that user code returns to; 0: no return is fast */
     uint64_t user_ss;
     uint32_t user_gs;   /* selector that user code's base of GS belongs to; ~0: none */

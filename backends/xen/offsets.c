@@ -22,6 +22,7 @@ void offsets(void)
     DEFINE(FAST_FAULT_GATE_VALUE, offsetof(struct pv_xen_fast, fault_gate_value));
     DEFINE(FAST_FAULT_EIP, offsetof(struct pv_xen_fast, fault_eip));
     DEFINE(FAST_FAULT_ERROR, offsetof(struct pv_xen_fast, fault_error));
+    DEFINE(FAST_RESERVED, offsetof(struct pv_xen_fast, reserved));
     DEFINE(FAST_STACK, offsetof(struct pv_xen_fast, stack));
     DEFINE(FAST_SS0, offsetof(struct pv_xen_fast, ss0));
     DEFINE(FAST_USER_CS, offsetof(struct pv_xen_fast, user_cs));

@@ -637,10 +637,11 @@ void pv_xen_events(void)
 
     vmm.count.upcalls++;
     v->evtchn_upcall_pending = 0;
-    __atomic_exchange_n(&v->evtchn_pending_sel, 0, __ATOMIC_SEQ_CST);
-    for (unsigned w = 0; w < 64; w++)
-        if (shared_info->evtchn_pending[w])
-            __atomic_exchange_n(&shared_info->evtchn_pending[w], 0, __ATOMIC_SEQ_CST);
+    /* which words of evtchn_pending have something (event_channel.h) */
+    for (uint64_t words = __atomic_exchange_n(&v->evtchn_pending_sel, 0, __ATOMIC_SEQ_CST); words;
+         words &= words - 1)
+        __atomic_exchange_n(&shared_info->evtchn_pending[__builtin_ctzll(words)], 0,
+                            __ATOMIC_SEQ_CST);
     deadline_set = ~0ull;
     poll_console();
     pv_time(&vmm);
@@ -836,6 +837,7 @@ static void fast_tables(void)
 
     close_gates();
     pv_fast.fault_error = PFE_W | (cpu->efer & EFER_NXE ? PFE_I : 0);
+    pv_fast.reserved = PTE_RESERVED | (cpu->efer & EFER_NXE ? 0 : PTE_NX);
     pv_fast.user_cs = 0;
     pv_fast.kernel_cs = cpu->kernel_cs;
     pv_fast.ss0 = cpu->kernel_ss;
@@ -1084,7 +1086,8 @@ void pv_xen_main(start_info_t *si)
                                   .untranslated = pv_low_pages + LOW_SIZE,
                                   .entry = LOW_ENTRY,
                                   .iret_entry = PV_XEN_LOW_IRET,
-                                  .entry_selector = FLAT_RING3_CS64};
+                                  .entry_selector = FLAT_RING3_CS64,
+                                  .native_tsc = 1};
 
     r = hypercall5(__HYPERVISOR_update_va_mapping, pv_shared_info_page,
                    si->shared_info | X_P | X_RW, UVMF_INVLPG, 0, 0);

@@ -39,7 +39,7 @@ void *pv_mapped(struct pv_vmm *vmm, gva_t va, int write)
  * processor does not have are outside of memory for us.) */
 int pv_reserved(const struct pv_vmm *vmm, uint64_t e)
 {
-    return (e & (0x7ffull << 52 | (vmm->cpu.efer & EFER_NXE ? 0 : PTE_NX))) != 0;
+    return (e & (PTE_RESERVED | (vmm->cpu.efer & EFER_NXE ? 0 : PTE_NX))) != 0;
 }
 
 static int walk_pae(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk)

@@ -19,6 +19,8 @@ void pv_target(struct pv_vmm *vmm, struct previrt_target *target)
     target->emit_context = vmm;
     for (unsigned op = PREVIRT_IA32_MOV_FROM_SEG; op <= PREVIRT_IA32_POP_SEG; op++)
         target->action[op] = PREVIRT_ACTION_INLINE;
+    if (vmm->stubs.native_tsc)
+        target->action[PREVIRT_IA32_RDTSC] = PREVIRT_ACTION_INLINE;
     target->name = "vmm";
 }
 

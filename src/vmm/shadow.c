@@ -328,8 +328,11 @@ static int agrees(struct pv_vmm *vmm, const struct pv_node *node, const uint64_t
     const uint64_t pde = directory[node->base / PV_NODE_SPAN % 512];
     const uint64_t *table;
 
-    if (pde != node->pde || node->large || (pde & (PTE_P | PTE_PS)) != PTE_P ||
-        (pde & PTE_ADDRESS) >= vmm->ram_size)
+    if (pde != node->pde || node->large || (pde & PTE_PS) || pv_reserved(vmm, pde))
+        return 0;
+    if (!(pde & PTE_P))
+        return !node->used;
+    if ((pde & PTE_ADDRESS) >= vmm->ram_size)
         return 0;
     table = (const uint64_t *)(vmm->ram + (pde & PTE_ADDRESS));
     for (unsigned word = 0; word < 8; word++, table += 64)

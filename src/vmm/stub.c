@@ -66,9 +66,10 @@ int pv_stub_emit(void *context, struct previrt_stub_request *q)
     struct pv_op_site *site;
     struct pv_stub *stub;
 
-    if ((op == PREVIRT_IA32_PUSH_SEG || op == PREVIRT_IA32_POP_SEG ||
-         op == PREVIRT_IA32_MOV_FROM_SEG || op == PREVIRT_IA32_MOV_TO_SEG) &&
-        q->insn->system_register != PV_CS && q->insn->system_register != PV_SS) {
+    if (((op == PREVIRT_IA32_PUSH_SEG || op == PREVIRT_IA32_POP_SEG ||
+          op == PREVIRT_IA32_MOV_FROM_SEG || op == PREVIRT_IA32_MOV_TO_SEG) &&
+         q->insn->system_register != PV_CS && q->insn->system_register != PV_SS) ||
+        (op == PREVIRT_IA32_RDTSC && stubs->native_tsc)) {
         /* the processor's own segment registers hold the guest's own selectors */
         __builtin_memcpy(q->code, q->bytes, q->insn->length);
         q->length = q->insn->length;

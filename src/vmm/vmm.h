@@ -84,6 +84,8 @@ enum pv_sreg { PV_ES, PV_CS, PV_SS, PV_DS, PV_FS, PV_GS };
 #define PTE_G       (1ull << 8)
 #define PTE_NX      (1ull << 63)
 #define PTE_ADDRESS 0x000ffffffffff000ull
+/* of a present PAE entry, must be 0 (SDM 3A 4.4.2, table 4-11); PTE_NX, too, without EFER.NXE */
+#define PTE_RESERVED (0x7ffull << 52)
 
 /* page-fault error code, SDM 3A 4.7 */
 #define PFE_P    1u
@@ -273,6 +275,7 @@ struct pv_stubs {
     gva_t entry;           /* where they jump to, with their number pushed */
     gva_t iret_entry;      /* the same for IRET; 0: as the others */
     uint16_t entry_selector;
+    uint8_t native_tsc; /* RDTSC of the guest needs nobody: it tells what pv_tsc() does */
     previrt_emit_fn inline_emit;
     void *inline_context;
 };
