@@ -549,7 +549,7 @@ static void consider(struct pv_vmm *vmm, gva_t at, const struct extent *here, gv
     int status;
 
     f.size = measure(vmm, at);
-    if (!f.size || f.size > code->memory_size || pv_read(vmm, at, f.bytes, f.size, NULL))
+    if (!f.size || f.size + 16 > code->memory_size || pv_read(vmm, at, f.bytes, f.size, NULL))
         return;
     *end = at + f.size;
     f.crc = pv_crc32c(0, f.bytes, f.size);
@@ -719,6 +719,7 @@ static void look(struct pv_vmm *vmm, gva_t va)
     struct pv_walk walk;
 
     vmm->count.looks++;
+    previrt_bus_flush(&vmm->pc.bus); /* what the guest has printed comes before what we say */
     if (narrow(vmm, &e, va) != 1 || lost) {
         e = here;
         search(vmm, &here);
