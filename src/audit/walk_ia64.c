@@ -199,7 +199,6 @@ static int read_pinned(struct pv_walk *walk, const struct pv_view *view)
 
         if (section->type != SHT_PROGBITS || !section->data ||
             (strcmp(section->name, "__ex_table") != 0 &&
-             strcmp(section->name, "__mca_table") != 0 &&
              strncmp(section->name, ".data..patch", strlen(".data..patch")) != 0))
             continue;
         status = pv_view_relocated(view, section, &bytes);

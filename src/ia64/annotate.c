@@ -153,11 +153,13 @@ static int compare_pins(const void *left, const void *right)
 /*
  * Tables that name instructions, not places to branch to: Linux' exception tables (the instruction
  * that may fault, and where to go on), and its lists of instructions that it patches while it boots
- * (arch/ia64/kernel/patch.c). What a bundle in them holds must stay in it.
+ * (arch/ia64/kernel/patch.c). What a bundle in them holds must stay in it, or the table must be
+ * told.
+ * __mca_table is none of them: it names stretches of code, of which stubs are no part anyway.
  */
 static int names_instructions(const char *section)
 {
-    static const char *const prefixes[] = {"__ex_table", "__mca_table", ".data..patch"};
+    static const char *const prefixes[] = {"__ex_table", ".data..patch"};
 
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
         if (strncmp(section, prefixes[i], strlen(prefixes[i])) == 0)
