@@ -46,6 +46,8 @@ static void print_human(const struct previrt_ia64_elf_report *report)
     printf("stubs at 0x%" PRIx64 " (loaded at 0x%" PRIx64 "), room for %" PRIu64 " bytes: %s\n",
            report->stub_address, report->stub_physical, report->stub_room,
            report->reserved ? "reserved by the image" : "not reserved by the image");
+    if (report->exceptions)
+        printf("%" PRIu32 " words of the exception table name a stub now\n", report->exceptions);
 }
 
 static int print_json(const struct rewrite_arguments *arguments,
@@ -72,6 +74,7 @@ static int print_json(const struct rewrite_arguments *arguments,
     cli_json_set_number(root, "stub_room", report->stub_room);
     cli_json_set_bool(root, "reserved", report->reserved);
     cli_json_set_number(root, "images", report->images);
+    cli_json_set_number(root, "exceptions", report->exceptions);
     for (unsigned op = 1; op < PREVIRT_IA64_OP_LIMIT; op++) {
         const struct previrt_ia64_elf_op *counts = &report->op[op];
         struct json_object *row;
@@ -158,6 +161,7 @@ int rewrite_ia64(const struct rewrite_arguments *arguments, const uint8_t *data,
 
     if (status)
         return status;
+    options.tell_exceptions = !strcmp(arguments->target_name, "native");
     status = previrt_ia64_rewrite_elf_mem(data, size, &options, &out, &out_size, &report);
     if (status < 0 && status != PREVIRT_E_REFUSED) {
         if (report.what)

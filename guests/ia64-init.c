@@ -23,6 +23,7 @@ enum {
     CALL_NANOSLEEP = 1168,
     CALL_SIGACTION = 1177,
     CALL_CLOCK_GETTIME = 1254,
+    CALL_GETCPU = 1304,
     CALL_PIPE2 = 1317
 };
 enum { AT_SYSINFO = 32, SIGCHLD = 17, SIGUSR1 = 10, OPEN_WRITE = 1, CLOCK_MONOTONIC = 1 };
@@ -209,13 +210,25 @@ static unsigned long gate_entry(const unsigned long *stack)
     return 0;
 }
 
-/* One that the gate page answers by itself and one that it hands on to the kernel proper. */
+/*
+ * Some that the gate page answers by itself, and one that it hands on to the kernel proper. An
+ * address that is not there is found by probe.w.fault, and answered by way of the exception table.
+ */
 static int gate(const unsigned long *stack)
 {
+    enum { NOWHERE = 64, FAULT = -14 };
     unsigned long entry = gate_entry(stack);
-    struct timespec nap = {0, 1000};
+    struct timespec nap = {0, 1000}, now = {0, 0};
+    int processor = -1;
 
-    return entry && call_epc(CALL_GETPID, 0, 0, 0, entry) == 1 &&
+    if (!entry || call_epc(CALL_CLOCK_GETTIME, CLOCK_MONOTONIC, (long)&now, 0, entry) ||
+        now.seconds < 0 || now.nanoseconds >= 1000000000 ||
+        call_epc(CALL_CLOCK_GETTIME, CLOCK_MONOTONIC, NOWHERE, 0, entry) != FAULT ||
+        call_epc(CALL_GETCPU, (long)&processor, 0, 0, entry) || processor != 0 ||
+        call_epc(CALL_GETCPU, NOWHERE, 0, 0, entry) != FAULT ||
+        call_epc(CALL_GETCPU, 0, NOWHERE, 0, entry) != FAULT)
+        return 0;
+    return call_epc(CALL_GETPID, 0, 0, 0, entry) == 1 &&
            call_epc(CALL_NANOSLEEP, (long)&nap, 0, 0, entry) == 0 &&
            call_epc(CALL_KILL, 1, -1, 0, entry) == -22; /* EINVAL */
 }

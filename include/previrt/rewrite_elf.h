@@ -81,6 +81,11 @@ struct previrt_ia64_elf_options {
     const struct previrt_ia64_target *target; /* its stub area is ignored */
     uint64_t stub_address;
     uint64_t stub_limit; /* bytes that the stubs may take; 0: the room, or PREVIRT_STUB_LIMIT */
+    /* 1: a bundle that nothing but Linux' exception table (__ex_table) names is moved like any
+     * other, and the table told, which the kernel sorts when it starts. For targets whose stubs
+     * perform the original operations. */
+    uint32_t tell_exceptions;
+    uint32_t reserved;
 };
 
 /* A site that was refused, or left as it is. */
@@ -102,9 +107,10 @@ struct previrt_ia64_elf_report {
     struct previrt_ia64_plan_summary summary;
     struct previrt_ia64_elf_op op[PREVIRT_IA64_OP_LIMIT]; /* in all, by operation */
     uint64_t stub_address, stub_physical, stub_room;      /* stub_room: what there was for them */
-    uint32_t images;   /* kept in data, and rewritten with the rest */
-    uint32_t reserved; /* 1: the stubs are in room that the image itself owns */
-    const char *what;  /* after an error: what is wrong with the file, or NULL; static */
+    uint32_t exceptions; /* words of Linux' exception table that name a stub now */
+    uint32_t images;     /* kept in data, and rewritten with the rest */
+    uint32_t reserved;   /* 1: the stubs are in room that the image itself owns */
+    const char *what;    /* after an error: what is wrong with the file, or NULL; static */
 };
 
 /*

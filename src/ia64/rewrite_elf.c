@@ -16,10 +16,26 @@
 #define BEHIND_ALIGN 0x10000 /* the largest page that a linker aligns IA-64 segments to */
 #define NEW_HEADERS  2       /* segments, and sections, that are added at most */
 
+/* Linux' exception table: pairs of 32-bit distances from where they stand, to an instruction that
+ * may fault, slot included, and to where to go on. */
+#define EXCEPTION_TABLE "__ex_table"
+#define EXCEPTION_SIZE  8
+#define PATCH_LISTS     ".data..patch" /* one such distance each, to an instruction to patch */
+#define UNWIND_SECTIONS ".IA_64.unwind"
+#define DISTANCE_SIZE   4
+#define SLOT_BITS       0xfu
+
 /* An image: the file itself, or one that is kept in its data. */
 struct part {
     struct previrt_image *image;
     uint8_t *bytes; /* of it in the copy */
+};
+
+/* A word of an exception table whose instruction is moved. */
+struct exception {
+    uint64_t address; /* of the word */
+    uint64_t names;   /* the address of a slot: its bundle's, and its number */
+    uint8_t *word;    /* in the copy */
 };
 
 struct rewriter {
@@ -34,6 +50,8 @@ struct rewriter {
     size_t region_count;
     struct previrt_site *sites;
     size_t site_count;
+    struct exception *exceptions;
+    size_t exception_count;
     unsigned split; /* the segment whose memory holds the stubs; e_phnum: none does */
     struct previrt_ia64_elf_report *report;
 };
@@ -220,6 +238,212 @@ static int find_regions(struct rewriter *r)
             return fail(r, PREVIRT_E_MALFORMED, "executable sections overlap");
     if (r->site_count)
         qsort(r->sites, r->site_count, sizeof(*r->sites), compare_sites);
+    return PREVIRT_OK;
+}
+
+/* ---- pinned bundles ---- */
+
+static uint64_t word_at(const uint8_t *bytes, unsigned size)
+{
+    uint64_t value = 0;
+
+    while (size--)
+        value = value << 8 | bytes[size];
+    return value;
+}
+
+static uint64_t named_by(uint64_t address, const uint8_t *bytes)
+{
+    return address + (uint64_t)(int64_t)(int32_t)word_at(bytes, DISTANCE_SIZE);
+}
+
+static int starts(const char *name, const char *with)
+{
+    return strncmp(name, with, strlen(with)) == 0;
+}
+
+/* A stub has to be in reach of the word, whichever stub it is. */
+static int reaches(const struct rewriter *r, uint64_t word)
+{
+    int64_t first = (int64_t)(r->report->stub_address - word);
+    int64_t last = first + (int64_t)r->report->stub_room;
+
+    return first >= INT32_MIN && last >= first && last <= INT32_MAX;
+}
+
+static int add_exception(struct rewriter *r, uint64_t address, uint64_t names, uint8_t *word)
+{
+    struct exception *grown =
+        realloc(r->exceptions, (r->exception_count + 1) * sizeof(*r->exceptions));
+
+    if (!grown)
+        return PREVIRT_E_MEMORY;
+    r->exceptions = grown;
+    grown[r->exception_count++] = (struct exception){address, names, word};
+    return 1;
+}
+
+/*
+ * What one section knows of (bundle): 1 if that can be told where its instructions went, 0 if not,
+ * or a status. Exceptions are added either way.
+ */
+static int known_by(struct rewriter *r, const struct part *part,
+                    const struct previrt_image_section *section, uint64_t bundle)
+{
+    const int exceptions = strcmp(section->name, EXCEPTION_TABLE) == 0;
+    const int patches = starts(section->name, PATCH_LISTS);
+    uint8_t *bytes = part->bytes + section->offset;
+
+    if (!(section->flags & PREVIRT_SECTION_ALLOC) || section->flags & PREVIRT_SECTION_EXEC ||
+        !section->data || starts(section->name, UNWIND_SECTIONS))
+        return 1;
+    for (uint64_t at = -section->address & (DISTANCE_SIZE - 1); at + DISTANCE_SIZE <= section->size;
+         at += DISTANCE_SIZE) {
+        uint64_t address = section->address + at, named = named_by(address, bytes + at);
+        int instruction = exceptions && at % EXCEPTION_SIZE == 0;
+
+        if ((named & ~(uint64_t)SLOT_BITS) == bundle &&
+            (named & SLOT_BITS || instruction || patches)) {
+            if (!instruction || (named & SLOT_BITS) >= PREVIRT_IA64_SLOTS || !reaches(r, address))
+                return 0;
+            if (add_exception(r, address, named, bytes + at) < 0)
+                return PREVIRT_E_MEMORY;
+        }
+        /* a pointer to a slot: to a bundle is no more than a branch to it */
+        if (address % sizeof(uint64_t) == 0 && at + sizeof(uint64_t) <= section->size) {
+            named = word_at(bytes + at, sizeof(uint64_t));
+            if (named != bundle && (named & ~(uint64_t)SLOT_BITS) == bundle)
+                return 0;
+        }
+    }
+    return 1;
+}
+
+/* The same of everything. */
+static int may_move(struct rewriter *r, uint64_t bundle)
+{
+    int may = 1;
+
+    for (size_t p = 0; may > 0 && p < r->part_count; p++) {
+        struct previrt_image_section section;
+
+        for (uint32_t i = 1; may > 0 && previrt_image_section(r->parts[p].image, i, &section) >= 0;
+             i++)
+            may = known_by(r, &r->parts[p], &section, bundle);
+    }
+    return may;
+}
+
+/*
+ * A bundle that only the exception table names may be moved, since the table can be told. Linux
+ * sorts it when it starts. Only for code that performs the original operations: what else a stub
+ * does would not fault in one place.
+ */
+static int free_pinned(struct rewriter *r)
+{
+    for (size_t i = 0, end; i < r->site_count; i = end) {
+        const size_t before = r->exception_count;
+        unsigned pinned = 0;
+        int may;
+
+        for (end = i; end < r->site_count && r->sites[end].address == r->sites[i].address; end++)
+            pinned |= r->sites[end].operand & PREVIRT_IA64_OPERAND_PINNED;
+        if (!pinned)
+            continue;
+        may = may_move(r, r->sites[i].address);
+        if (may < 0)
+            return may;
+        if (!may || r->exception_count == before) {
+            r->exception_count = before;
+            continue;
+        }
+        for (size_t s = i; s < end; s++)
+            r->sites[s].operand &= (uint16_t)~PREVIRT_IA64_OPERAND_PINNED;
+    }
+    return PREVIRT_OK;
+}
+
+static int same_slot(const struct previrt_ia64_insn *a, const struct previrt_ia64_insn *b)
+{
+    return a->bits == b->bits && a->upper == b->upper && a->unit == b->unit;
+}
+
+static int decode_at(const uint8_t *bytes, unsigned slot, struct previrt_ia64_insn *insn)
+{
+    struct previrt_ia64_bundle bundle;
+    int status = previrt_ia64_unpack(bytes, &bundle);
+
+    return status == PREVIRT_OK ? previrt_ia64_decode_slot(&bundle, slot, insn) : status;
+}
+
+/* Finds (insn), which was in the slot that (names) names, in the stubs. */
+static int find_moved(const struct rewriter *r, const struct previrt_ia64_plan *plan,
+                      const uint8_t *stubs, uint64_t names, const struct previrt_ia64_insn *insn,
+                      uint64_t *now)
+{
+    const uint64_t size = r->report->summary.stub_bytes;
+    struct previrt_ia64_insn moved;
+
+    for (uint64_t at = 0; at < size; at += BUNDLE)
+        for (unsigned slot = 0; slot < PREVIRT_IA64_SLOTS; slot++) {
+            uint64_t address = r->report->stub_address + at, origin;
+            unsigned origin_slot;
+
+            if (decode_at(stubs + at, slot, &moved) == PREVIRT_OK && same_slot(&moved, insn) &&
+                previrt_ia64_plan_origin(plan, address, slot, &origin, &origin_slot) ==
+                    PREVIRT_OK &&
+                (origin | origin_slot) == names) {
+                *now = address | slot;
+                return PREVIRT_OK;
+            }
+        }
+    return PREVIRT_E_STATE;
+}
+
+/* After the commit: the exception table names the instructions where they are now. */
+static int tell_exceptions(struct rewriter *r, const struct previrt_ia64_plan *plan,
+                           const struct previrt_ia64_insn *insns, const uint8_t *stubs,
+                           const struct previrt_memory *memory)
+{
+    for (size_t i = 0; i < r->exception_count; i++) {
+        const struct exception *e = &r->exceptions[i];
+        const uint64_t bundle = e->names & ~(uint64_t)SLOT_BITS;
+        const struct previrt_region *region;
+        struct previrt_ia64_insn here;
+        uint64_t offset, now;
+        uint32_t distance;
+
+        region = previrt_memory_at(memory, bundle, BUNDLE, &offset);
+        if (region && decode_at(region->read + offset, e->names & SLOT_BITS, &here) == PREVIRT_OK &&
+            (same_slot(&here, &insns[i]) || here.op == PREVIRT_IA64_BREAK))
+            continue; /* it has not moved */
+        if (find_moved(r, plan, stubs, e->names, &insns[i], &now) < 0)
+            return fail(r, PREVIRT_E_STATE, "an instruction of the exception table got lost");
+        distance = (uint32_t)(now - e->address);
+        for (unsigned b = 0; b < DISTANCE_SIZE; b++)
+            e->word[b] = (uint8_t)(distance >> 8 * b);
+        r->report->exceptions++;
+    }
+    return PREVIRT_OK;
+}
+
+/* Before it: the instructions themselves; to be freed. */
+static int read_exceptions(struct rewriter *r, const struct previrt_memory *memory,
+                           struct previrt_ia64_insn **insns)
+{
+    *insns = calloc(r->exception_count + 1, sizeof(**insns));
+    if (!*insns)
+        return PREVIRT_E_MEMORY;
+    for (size_t i = 0; i < r->exception_count; i++) {
+        const uint64_t names = r->exceptions[i].names;
+        const struct previrt_region *region;
+        uint64_t offset;
+
+        region = previrt_memory_at(memory, names & ~(uint64_t)SLOT_BITS, BUNDLE, &offset);
+        if (!region ||
+            decode_at(region->read + offset, names & SLOT_BITS, &(*insns)[i]) != PREVIRT_OK)
+            return fail(r, PREVIRT_E_MALFORMED, "the exception table names no instruction");
+    }
     return PREVIRT_OK;
 }
 
@@ -537,6 +761,7 @@ static int rewrite(struct rewriter *r, const struct previrt_ia64_elf_options *op
 {
     struct previrt_ia64_target target = *options->target;
     struct previrt_ia64_plan *plan = NULL;
+    struct previrt_ia64_insn *insns = NULL;
     struct previrt_memory memory;
     uint8_t *stubs = NULL;
     void *buffer = NULL;
@@ -563,6 +788,8 @@ static int rewrite(struct rewriter *r, const struct previrt_ia64_elf_options *op
     target.stub_address = r->report->stub_address;
     target.stub_size = (uint32_t)r->report->stub_room;
     memory = (struct previrt_memory){.regions = r->regions, .count = r->region_count};
+    if (options->tell_exceptions && (status = free_pinned(r)) < 0)
+        return status;
     bound = previrt_ia64_plan_bound(r->site_count, target.stub_size);
     buffer = bound ? malloc(bound) : NULL;
     if (!buffer)
@@ -578,14 +805,21 @@ static int rewrite(struct rewriter *r, const struct previrt_ia64_elf_options *op
         r->report->what = "the stub area overlaps code, or the target makes no sense";
     if (status < 0)
         goto done;
+    status = read_exceptions(r, &memory, &insns);
+    if (status < 0)
+        goto done;
     stubs = malloc(r->report->summary.stub_bytes + 1);
     status = stubs ? previrt_ia64_commit(plan, stubs, r->report->summary.stub_bytes, NULL)
                    : PREVIRT_E_MEMORY;
     if (status < 0)
         goto done;
     count_sites(r, &memory);
+    status = tell_exceptions(r, plan, insns, stubs, &memory);
+    if (status < 0)
+        goto done;
     status = assemble(r, stubs, r->report->summary.stub_bytes, out, out_size);
 done:
+    free(insns);
     free(stubs);
     free(buffer);
     return status;
@@ -613,6 +847,7 @@ int previrt_ia64_rewrite_elf_mem(const void *elf, size_t size,
     for (size_t i = 0; i < r.part_count; i++)
         previrt_image_close(r.parts[i].image);
     free(r.parts);
+    free(r.exceptions);
     free(r.sites);
     free(r.regions);
     free(r.segments);

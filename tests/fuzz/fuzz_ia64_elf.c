@@ -76,7 +76,8 @@ static void annotate(const uint8_t *data, size_t size, const struct previrt_rule
 static void rewrite(const uint8_t *data, size_t size, unsigned how)
 {
     struct previrt_ia64_target target;
-    struct previrt_ia64_elf_options options = {.size = sizeof(options), .target = &target};
+    struct previrt_ia64_elf_options options = {
+        .size = sizeof(options), .target = &target, .tell_exceptions = 1};
     struct previrt_ia64_elf_report report = {.size = sizeof(report)};
     struct previrt_image *image;
     size_t out_size;

@@ -102,6 +102,12 @@ pinned:
 	[1:] movl r11 = table ;;
 }
 	.xdata4 ".data..patch.vtop", 1b-.
+{ .mmi					// behind the operation: it moves with it
+	mov r13 = cr.ifa
+	[98:] ld8 r14 = [r33]
+	nop.i 0 ;;
+}
+	.xdata4 "__ex_table", 98b-., recover-.+4
 { .mmi					// this one nobody names
 	mov r12 = cr.isr
 	nop.m 0
