@@ -450,7 +450,7 @@ int pv_write_cr(struct pv_vmm *vmm, unsigned cr, uint32_t value)
         if (changed & CR0_PG)
             pv_shadow_paging_mode(vmm);
         else if (changed & CR0_WP)
-            pv_shadow_flush_all(vmm);
+            pv_shadow_rights(vmm);
         return 0;
     case 2:
         cpu->cr2 = value;
@@ -465,7 +465,9 @@ int pv_write_cr(struct pv_vmm *vmm, unsigned cr, uint32_t value)
         changed = cpu->cr4 ^ value;
         cpu->cr4 = value;
         vmm->page->cr[4] = value;
-        if (changed & (CR4_PSE | CR4_PAE | CR4_PGE))
+        if (changed & (CR4_PSE | CR4_PAE))
+            pv_shadow_rights(vmm);
+        else if (changed & CR4_PGE)
             pv_shadow_flush_all(vmm);
         return 0;
     }

@@ -189,6 +189,6 @@ int pv_write_msr(struct pv_vmm *vmm, uint32_t number, uint64_t value)
     old = *slot;
     *slot = value;
     if (policy->kind == MSR_EFER_KIND && old != value)
-        pv_shadow_flush_all(vmm);
+        pv_shadow_rights(vmm);
     return 0;
 }

@@ -296,7 +296,7 @@ static void sync_node(struct pv_vmm *vmm, struct pv_node *node, enum sync what)
     if ((node->pde ^ pde) & rights || node->large)
         for (unsigned i = 0; i < 512; i++)
             if (node->pte[i])
-                node->pte[i] ^= PV_PTE_STALE;
+                node->pte[i] |= PV_PTE_STALE;
     node->pde = pde;
     node->large = 0;
     table = vmm->cpu.cr0 & CR0_PG ? page_table(vmm, node, pde) : NULL;
@@ -425,6 +425,7 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
     const unsigned i = va / PV_PAGE_SIZE % 512;
     struct pv_walk walk;
     struct pv_node *node;
+    uint64_t pde;
 
     vmm->count.faults++;
     if (in_low(vmm, va))
@@ -480,13 +481,16 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
     vmm->count.fills++;
     if (walk.large || !(vmm->cpu.cr0 & CR0_PG)) {
         if (node->pte[i])
-            node->pte[i] ^= PV_PTE_STALE;
+            node->pte[i] |= PV_PTE_STALE;
         node->large = 0;
         sync_node(vmm, node, SYNC_PRESENT);
         return 1;
     }
-    if (!node->pde)
-        node->pde = read_pde(vmm, va);
+    /* What is mapped was mapped under what the directory said then. */
+    pde = read_pde(vmm, va);
+    if (node->pde && ((pde ^ node->pde) & ~(PTE_A | PTE_D)))
+        sync_node(vmm, node, SYNC_MAPPED);
+    node->pde = pde;
     map(vmm, node, i, leaf(vmm, &walk), walk.gpa, walk.flags);
     return 1;
 }
@@ -533,12 +537,12 @@ void pv_shadow_remap(struct pv_vmm *vmm, gva_t va)
     if (!node->pte[i])
         return;
     if (node->large || pv_walk(vmm, va, &walk) || walk.large) {
-        node->pte[i] ^= PV_PTE_STALE;
+        node->pte[i] |= PV_PTE_STALE;
         node->large = 0;
         sync_node(vmm, node, SYNC_PRESENT);
         return;
     }
-    node->pte[i] ^= PV_PTE_STALE; /* something may be taken away */
+    node->pte[i] |= PV_PTE_STALE; /* something may be taken away */
     map(vmm, node, i, leaf(vmm, &walk), walk.gpa, walk.flags);
 }
 
@@ -571,6 +575,18 @@ void pv_shadow_cr3(struct pv_vmm *vmm, uint32_t cr3)
     if (!(vmm->cpu.cr4 & CR4_PGE))
         sync_kernel(vmm);
     vmm->backend.activate(vmm->backend.context, id);
+}
+
+/* CR0.WP, CR4.PSE, CR4.PAE or EFER.NXE has changed: equal entries mean something else now. */
+void pv_shadow_rights(struct pv_vmm *vmm)
+{
+    for (unsigned n = 1; n < PV_NODES; n++) {
+        vmm->node[n].large = 0;
+        for (unsigned i = 0; i < 512; i++)
+            if (vmm->node[n].pte[i])
+                vmm->node[n].pte[i] |= PV_PTE_STALE;
+    }
+    pv_shadow_flush_all(vmm);
 }
 
 void pv_shadow_flush_all(struct pv_vmm *vmm)

@@ -414,6 +414,7 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va,
                     uint32_t error); /* 1: resolved; 0: guest's own fault */
 void pv_shadow_cr3(struct pv_vmm *vmm, uint32_t cr3);
 void pv_shadow_flush_all(struct pv_vmm *vmm);
+void pv_shadow_rights(struct pv_vmm *vmm);
 void pv_shadow_invlpg(struct pv_vmm *vmm, gva_t va);
 void pv_shadow_refill(struct pv_vmm *vmm); /* the guest returns from a page fault */
 void pv_shadow_paging_mode(struct pv_vmm *vmm);

@@ -17,7 +17,7 @@
 static unsigned flushes;
 
 /* policy.c's only dependency */
-void pv_shadow_flush_all(struct pv_vmm *vmm)
+void pv_shadow_rights(struct pv_vmm *vmm)
 {
     (void)vmm;
     flushes++;

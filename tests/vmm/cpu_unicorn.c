@@ -142,6 +142,14 @@ static bool is_io(struct vm *vm, gva_t address, uint32_t size)
     return (opcode & 0xfc) == 0x6c || (opcode & 0xfc) == 0xe4 || (opcode & 0xfc) == 0xec;
 }
 
+static bool has_entry_selector(uc_engine *uc)
+{
+    uint32_t cs;
+
+    uc_reg_read(uc, UC_X86_REG_CS, &cs);
+    return (cs & 0xffff) == VM_SELECTOR_ENTRY;
+}
+
 static void on_instruction(uc_engine *uc, uint64_t address, uint32_t size, void *user)
 {
     struct vm *vm = user;
@@ -150,7 +158,7 @@ static void on_instruction(uc_engine *uc, uint64_t address, uint32_t size, void 
     if (s->left)
         return;
     s->last = (gva_t)address;
-    if (address == VM_LOW_ENTRY) {
+    if (address == VM_LOW_ENTRY && has_entry_selector(uc)) {
         *s->exit = (struct vm_exit){.kind = VM_EXIT_OPERATION};
     } else if ((gva_t)address - vm->stop_from < vm->stop_to - vm->stop_from) {
         *s->exit = (struct vm_exit){.kind = VM_EXIT_STOP};
@@ -284,6 +292,19 @@ static void load_code(struct vm *vm, struct state *s, int reg, uint16_t selector
         vm_violation(vm, "the processor refuses selector %#x as code or stack", selector);
 }
 
+static bool is_mwait(struct vm *vm, gva_t address)
+{
+    static const uint8_t mwait[] = {0x0f, 0x01, 0xc9};
+
+    for (unsigned i = 0; i < sizeof mwait; i++) {
+        const uint8_t *byte = vm_translate(vm, address + i, 2);
+
+        if (!byte || *byte != mwait[i])
+            return false;
+    }
+    return true;
+}
+
 static void run(struct vm *vm, struct vm_exit *exit)
 {
     struct state *s = state_of(vm);
@@ -319,9 +340,13 @@ static void run(struct vm *vm, struct vm_exit *exit)
     s->last = (gva_t)cpu->eip;
     /* the page that it begins with: Unicorn looks at it before any hook can */
     error = uc_emu_start(s->uc, (gva_t)cpu->eip, ~0ull, 0, 0);
-    if (!s->left) {
-        vm_violation(vm, "Unicorn: %s at %#x", uc_strerror(error), get(s, UC_X86_REG_EIP));
+    if (!s->left && error == UC_ERR_OK && !is_mwait(vm, s->last)) {
+        vm_violation(vm, "Unicorn stopped at %#x", get(s, UC_X86_REG_EIP));
         return;
+    }
+    if (!s->left) { /* MWAIT, and what it does not know (SDM 2B MWAIT: #UD at level 3) */
+        *exit = (struct vm_exit){.kind = VM_EXIT_TRAP, .vector = VECTOR_UD};
+        set(s, UC_X86_REG_EIP, s->last);
     }
     for (unsigned i = 0; i < 8; i++)
         cpu->gpr[i] = get(s, gprs[i]);

@@ -171,7 +171,8 @@ static void check_entry(struct vm *vm, gva_t va, uint64_t entry, bool exact)
 static void check_table(struct vm *vm, gva_t va, const uint64_t *table, bool exact)
 {
     for (unsigned i = 0; table && i < 512; i++)
-        check_entry(vm, va + i * PV_PAGE_SIZE, table[i], exact);
+        if (table[i])
+            check_entry(vm, va + i * PV_PAGE_SIZE, table[i], exact);
 }
 
 void guest_check(struct vm *vm, bool exact)
@@ -183,7 +184,7 @@ void guest_check(struct vm *vm, bool exact)
             return;
     }
     for (unsigned s = 0; s < PV_SPACES; s++)
-        for (unsigned r = 0; r < PV_REGIONS; r++)
+        for (unsigned r = 0; vm->space[s].used && r < PV_REGIONS; r++)
             check_table(vm, r * PV_NODE_SPAN, vm->space[s].l1[r], exact && s == vm->vmm->current);
     for (unsigned r = 0; r < PV_KERNEL_REGIONS; r++)
         check_table(vm, PV_KERNEL_BASE + r * PV_NODE_SPAN, vm->kernel_l1[r], exact);

@@ -14,15 +14,21 @@
 #define START_CS  0x10
 #define START_DS  0x18
 
+/* Pages with one before and one behind that nobody can use: what goes too far is seen. */
 static void *pages(size_t size)
 {
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *p = mmap(NULL, size + 2 * PV_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (p == MAP_FAILED) {
-        perror("mmap");
+    if (p == MAP_FAILED || mprotect(p + PV_PAGE_SIZE, size, PROT_READ | PROT_WRITE)) {
+        perror("memory");
         exit(99);
     }
-    return p;
+    return p + PV_PAGE_SIZE;
+}
+
+static void free_pages(void *p, size_t size)
+{
+    munmap((uint8_t *)p - PV_PAGE_SIZE, size + 2 * PV_PAGE_SIZE);
 }
 
 void vm_violation(struct vm *vm, const char *format, ...)
@@ -60,6 +66,7 @@ static void set_entry(struct vm *vm, unsigned space, gva_t va, uint64_t entry)
         if (!entry)
             return;
         *table = calloc(512, sizeof **table);
+        vm->space[space].used = true;
     }
     (*table)[va / PV_PAGE_SIZE % 512] = entry;
     if (space == vm->active || va >= PV_KERNEL_BASE)
@@ -112,6 +119,17 @@ static void t_unmap(void *context, unsigned space, gva_t va)
     set_entry(vm, space, va, 0);
 }
 
+static void free_tables(struct vm *vm, unsigned space)
+{
+    if (!vm->space[space].used)
+        return;
+    for (unsigned r = 0; r < PV_REGIONS; r++) {
+        free(vm->space[space].l1[r]);
+        vm->space[space].l1[r] = NULL;
+    }
+    vm->space[space].used = false;
+}
+
 static void t_clear(void *context, unsigned space)
 {
     struct vm *vm = context;
@@ -120,10 +138,7 @@ static void t_clear(void *context, unsigned space)
         vm_violation(vm, "space %u cleared", space);
         return;
     }
-    for (unsigned r = 0; r < PV_REGIONS; r++) {
-        free(vm->space[space].l1[r]);
-        vm->space[space].l1[r] = NULL;
-    }
+    free_tables(vm, space);
     if (space == vm->active)
         vm->processor->changed_all(vm);
 }
@@ -416,8 +431,7 @@ void vm_reset(struct vm *vm)
     gpa_t ram_size = vm->vmm->ram_size;
 
     for (unsigned s = 0; s < PV_SPACES; s++)
-        for (unsigned r = 0; r < PV_REGIONS; r++)
-            free(vm->space[s].l1[r]);
+        free_tables(vm, s);
     for (unsigned r = 0; r < PV_KERNEL_REGIONS; r++)
         free(vm->kernel_l1[r]);
     processor->changed_all(vm);
@@ -443,20 +457,32 @@ void vm_free(struct vm *vm)
 {
     vm->processor->close(vm);
     for (unsigned s = 0; s < PV_SPACES; s++)
-        for (unsigned r = 0; r < PV_REGIONS; r++)
-            free(vm->space[s].l1[r]);
+        free_tables(vm, s);
     for (unsigned r = 0; r < PV_KERNEL_REGIONS; r++)
         free(vm->kernel_l1[r]);
-    munmap(vm->ram, vm->vmm->ram_size);
-    munmap(vm->low, VM_LOW_SIZE + VM_STUBS_SIZE);
-    munmap(vm->gdt, VM_GDT_ENTRIES * sizeof *vm->gdt);
-    munmap(vm->ldt, PV_LDT_ENTRIES * sizeof *vm->ldt);
+    free_pages(vm->ram, vm->vmm->ram_size);
+    free_pages(vm->low, VM_LOW_SIZE + VM_STUBS_SIZE);
+    free_pages(vm->gdt, VM_GDT_ENTRIES * sizeof *vm->gdt);
+    free_pages(vm->ldt, PV_LDT_ENTRIES * sizeof *vm->ldt);
     free(vm->nodes);
     free(vm->vmm);
     free(vm);
 }
 
 /* ---- running ---- */
+
+/* A page fault that the VMM has dealt with, without telling the guest, must not come again. */
+static void page_fault(struct vm *vm, const struct vm_exit *e)
+{
+    struct pv_vmm *vmm = vm->vmm;
+    const uint64_t injected = vmm->count.injected;
+    int access = e->error & PFE_W ? 1 : e->error & PFE_I ? 2 : 0;
+
+    pv_trap(vmm, VECTOR_PF, e->error, e->cr2);
+    if (!vmm->dead && vmm->count.injected == injected && !vm_translate(vm, e->cr2, access))
+        vm_violation(vm, "the page fault at %#x, error %#x, was dealt with and comes again", e->cr2,
+                     e->error);
+}
 
 static void take_exit(struct vm *vm, const struct vm_exit *e)
 {
@@ -466,8 +492,9 @@ static void take_exit(struct vm *vm, const struct vm_exit *e)
     switch (e->kind) {
     case VM_EXIT_OPERATION:
         if (pv_read(vm->vmm, cpu->gpr[PV_ESP], &number, sizeof number, NULL)) {
-            vm_violation(vm, "a stub pushed its number where nothing is: %#x",
-                         (uint32_t)cpu->gpr[PV_ESP]);
+            /* a guest that jumps there by itself */
+            pv_die(vm->vmm, "there is no number on the stack of a stub: %#x",
+                   (uint32_t)cpu->gpr[PV_ESP]);
             return;
         }
         cpu->gpr[PV_ESP] = (uint32_t)(cpu->gpr[PV_ESP] + sizeof number);
@@ -477,7 +504,10 @@ static void take_exit(struct vm *vm, const struct vm_exit *e)
         if (e->vector == VECTOR_DB && (cpu->eflags & EFLAGS_TF))
             vm->dr[6] |= DR6_BS;
         pv_interrupted(vm->vmm, e->cs, e->ss);
-        if (!e->software || e->vector == 0x80 || e->vector == VECTOR_BP || e->vector == VECTOR_OF) {
+        if (e->vector == VECTOR_PF && !e->software)
+            page_fault(vm, e);
+        else if (!e->software || e->vector == 0x80 || e->vector == VECTOR_BP ||
+                 e->vector == VECTOR_OF) {
             pv_trap(vm->vmm, e->vector, e->error, e->cr2);
         } else { /* as with a hypervisor that keeps the other vectors from its guests */
             cpu->eip = (gva_t)(cpu->eip - 2);

@@ -2,7 +2,8 @@
 /*
  * The back-end of the tests: src/vmm on a host, with guest RAM in a host's memory, and mappings in
  * tables that nobody but these files look at. What executes guest code is a struct vm_processor:
- * Unicorn (cpu_unicorn.c), or a small interpreter (cpu_small.c).
+ * Unicorn (cpu_unicorn.c), or for code that nobody has thought of a small interpreter
+ * (cpu_small.c).
  *
  * It is strict where a hypervisor may be lenient: kernel and user views are separate, mappings of
  * anything but guest RAM and the VMM's own pages are a violation, and so is a set-up that the
@@ -57,6 +58,7 @@ struct vm_processor {
 
 struct vm_space {
     uint64_t *l1[PV_REGIONS]; /* 512 entries: address in RAM or from PV_GPA_LOW, and below */
+    bool used;                /* some are not NULL */
 };
 #define VM_ENTRY_PRESENT    1u
 #define VM_ENTRY_WRITE      2u
