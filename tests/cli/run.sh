@@ -61,7 +61,7 @@ status 2 "rewrite: no target" rewrite guest -o none
 status 2 "table: an unknown action" table frobnicate guest
 printf 'not ELF at all' >text
 : >empty
-head -c 200 guest >cut
+head -c 200 guest >./cut
 for verb in scan audit "table dump" "table verify"; do
     # shellcheck disable=SC2086
     {
