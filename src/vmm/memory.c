@@ -35,13 +35,6 @@ void *pv_mapped(struct pv_vmm *vmm, gva_t va, int write)
     return e < vmm->ram_size ? vmm->ram + e : NULL;
 }
 
-/* Bits of a present PAE entry that must be 0: SDM 3A 4.4.2, table 4-11. (Addresses that the
- * processor does not have are outside of memory for us.) */
-int pv_reserved(const struct pv_vmm *vmm, uint64_t e)
-{
-    return (e & (PTE_RESERVED | (vmm->cpu.efer & EFER_NXE ? 0 : PTE_NX))) != 0;
-}
-
 static int walk_pae(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk)
 {
     uint64_t *entry = pv_gpa(vmm, (vmm->cpu.cr3 & ~31u) + (va >> 30) * 8, 8);

@@ -21,6 +21,7 @@ static void set_entry(struct pv_node *node, unsigned i, uint64_t e)
 {
     if (!node->pte[i] != !e) {
         node->bits[i / 64] ^= 1ull << (i % 64);
+        node->words = (node->words & ~(1u << i / 64)) | (node->bits[i / 64] != 0) << i / 64;
         node->used += e ? 1 : -1u;
     }
     node->pte[i] = e;
@@ -114,6 +115,7 @@ static struct pv_node *get_node(struct pv_vmm *vmm, gva_t va)
         node->pte[i] = 0;
     for (unsigned i = 0; i < 8; i++)
         node->bits[i] = 0;
+    node->words = 0;
     return node;
 }
 
@@ -335,13 +337,16 @@ static int agrees(struct pv_vmm *vmm, const struct pv_node *node, const uint64_t
     if ((pde & PTE_ADDRESS) >= vmm->ram_size)
         return 0;
     table = (const uint64_t *)(vmm->ram + (pde & PTE_ADDRESS));
-    for (unsigned word = 0; word < 8; word++, table += 64)
-        for (uint64_t bits = node->bits[word]; bits; bits &= bits - 1) {
-            const unsigned i = (unsigned)__builtin_ctzll(bits);
+    for (uint32_t words = node->words; words; words &= words - 1) {
+        const unsigned word = (unsigned)__builtin_ctz(words);
 
-            if (table[i] != node->pte[word * 64 + i])
+        for (uint64_t bits = node->bits[word]; bits; bits &= bits - 1) {
+            const unsigned i = word * 64 + (unsigned)__builtin_ctzll(bits);
+
+            if (table[i] != node->pte[i])
                 return 0;
         }
+    }
     return 1;
 }
 

@@ -545,11 +545,17 @@ int pv_sync_descriptors(struct pv_vmm *vmm)
     const uint64_t *gdt = guest_gdt(vmm, &entries);
     int changed = 0;
 
-    for (uint32_t i = 1; gdt && i < entries; i++)
-        if (gdt[i] != vmm->gdt_mirror[i]) {
+    for (uint32_t i = 1; gdt && i < entries; i++) {
+        /* mostly nothing has: four at a time */
+        while (i + 4 <= entries &&
+               !((gdt[i] ^ vmm->gdt_mirror[i]) | (gdt[i + 1] ^ vmm->gdt_mirror[i + 1]) |
+                 (gdt[i + 2] ^ vmm->gdt_mirror[i + 2]) | (gdt[i + 3] ^ vmm->gdt_mirror[i + 3])))
+            i += 4;
+        if (i < entries && gdt[i] != vmm->gdt_mirror[i]) {
             sync_descriptor(vmm, i, gdt[i]);
             changed = 1;
         }
+    }
     return changed;
 }
 

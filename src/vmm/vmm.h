@@ -213,7 +213,8 @@ struct pv_node {
     gva_t base;
     uint64_t pde;                 /* guest's entry above, as seen last */
     uint32_t used;                /* entries of (pte) that are not 0 */
-    uint64_t bits[8];             /* which entries of (pte) are not 0 */
+    uint64_t bits[8];             /* which entries of (pte) are not 0, */
+    uint32_t words;               /* and which of (bits) */
     uint64_t pte[512];            /* guest entry as mapped, 0: not mapped */
 #define PV_PTE_STALE (1ull << 62) /* differs from every entry that we read: map it again */
 };
@@ -402,7 +403,12 @@ void *pv_mapped(struct pv_vmm *vmm, gva_t va, int write);
 #define PV_WALK_ABSENT 0x100
 /* 0, PV_WALK_ABSENT, or the page fault's P and RSVD */
 int pv_walk(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk);
-int pv_reserved(const struct pv_vmm *vmm, uint64_t e);
+/* Whether a present PAE entry has bits that must be 0. (Addresses that the processor does not have
+ * are outside of memory for us.) */
+static inline int pv_reserved(const struct pv_vmm *vmm, uint64_t e)
+{
+    return (e & (PTE_RESERVED | (vmm->cpu.efer & EFER_NXE ? 0 : PTE_NX))) != 0;
+}
 /* copy; 0 or the faulting address's page-fault error code | 0x100 with cr2 in (*fault) */
 int pv_read(struct pv_vmm *vmm, gva_t va, void *out, size_t size, gva_t *fault);
 int pv_write(struct pv_vmm *vmm, gva_t va, const void *in, size_t size, gva_t *fault);
