@@ -425,6 +425,14 @@ static uint64_t leaf(struct pv_vmm *vmm, const struct pv_walk *walk)
                                : *(uint32_t *)pv_gpa(vmm, walk->pte_gpa, 4);
 }
 
+/* What is mapped at (va) is what the guest's tables say, but code.c may have to look at it, or to
+ * know that it is written to. */
+static void code_fault(struct pv_vmm *vmm, gva_t va, uint32_t error, const struct pv_walk *walk)
+{
+    if (!(walk->flags & PTE_US) && pv_code_fault(vmm, va, error))
+        pv_shadow_remap(vmm, va);
+}
+
 int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
 {
     const unsigned i = va / PV_PAGE_SIZE % 512;
@@ -473,11 +481,6 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
             walk.flags |= want;
         }
     }
-    if (!(walk.flags & PTE_US) && pv_code_fault(vmm, va, error) && pv_shadow_mapped(vmm, va)) {
-        pv_shadow_remap(vmm, va);
-        vmm->count.fills++;
-        return 1;
-    }
     node = get_node(vmm, va);
     if (!node) {
         pv_die(vmm, "out of shadow nodes");
@@ -489,6 +492,7 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
             node->pte[i] |= PV_PTE_STALE;
         node->large = 0;
         sync_node(vmm, node, SYNC_PRESENT);
+        code_fault(vmm, va, error, &walk);
         return 1;
     }
     /* What is mapped was mapped under what the directory said then. */
@@ -497,6 +501,7 @@ int pv_shadow_fault(struct pv_vmm *vmm, gva_t va, uint32_t error)
         sync_node(vmm, node, SYNC_MAPPED);
     node->pde = pde;
     map(vmm, node, i, leaf(vmm, &walk), walk.gpa, walk.flags);
+    code_fault(vmm, va, error, &walk);
     return 1;
 }
 
