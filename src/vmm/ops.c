@@ -927,6 +927,16 @@ static enum outcome execute(struct pv_vmm *vmm, const struct pv_op_site *site)
     }
 }
 
+/*
+ * What can take away the kernel's own stack. A processor goes on until it needs one; here the
+ * hypervisor may need it at any time for its own frames (see shadow.c), and would end more than the
+ * guest.
+ */
+static int may_unmap(unsigned op)
+{
+    return op == PREVIRT_IA32_MOV_TO_CR || op == PREVIRT_IA32_INVLPG || op == PREVIRT_IA32_LMSW;
+}
+
 void pv_operation(struct pv_vmm *vmm, const struct pv_op_site *site)
 {
     vmm->cpu.eip = site->address;
@@ -935,4 +945,7 @@ void pv_operation(struct pv_vmm *vmm, const struct pv_op_site *site)
     if (execute(vmm, site) == NEXT && !vmm->dead)
         vmm->cpu.eip = (gva_t)(site->address + site->room);
     vmm->cpu.shadow_eip = (gva_t)vmm->cpu.eip;
+    if (may_unmap(site->insn.op) && !vmm->cpu.user && !vmm->dead && !pv_shadow_has_stack(vmm))
+        pv_die(vmm, "the page tables at CR3 %#x have no stack for the kernel at %#x", vmm->cpu.cr3,
+               (uint32_t)vmm->cpu.gpr[PV_ESP]);
 }

@@ -418,6 +418,15 @@ void pv_shadow_stack(struct pv_vmm *vmm)
     pv_shadow_fault(vmm, esp - 512, PFE_W);
 }
 
+int pv_shadow_has_stack(struct pv_vmm *vmm)
+{
+    enum { FRAME = 128 }; /* more than a hypervisor pushes */
+    const gva_t esp = (gva_t)vmm->cpu.gpr[PV_ESP];
+
+    return (pv_mapped(vmm, esp - 4, 1) || pv_shadow_fault(vmm, esp - 4, PFE_W)) &&
+           (pv_mapped(vmm, esp - FRAME, 1) || pv_shadow_fault(vmm, esp - FRAME, PFE_W));
+}
+
 /* The guest's entry that (walk) ended at. */
 static uint64_t leaf(struct pv_vmm *vmm, const struct pv_walk *walk)
 {

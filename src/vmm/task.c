@@ -167,6 +167,7 @@ int pv_task_switch(struct pv_vmm *vmm, uint16_t selector, enum pv_task how, cons
             return page_fault(vmm, fault, at, code);
         cpu->gpr[PV_ESP] = esp;
     }
-    pv_shadow_stack(vmm);
+    if (!cpu->user && !pv_shadow_has_stack(vmm))
+        pv_die(vmm, "task %#x has no stack at %#x", selector, (uint32_t)cpu->gpr[PV_ESP]);
     return 0;
 }

@@ -237,6 +237,8 @@ int pv_inject(struct pv_vmm *vmm, unsigned vector, int has_error, uint32_t error
     }
     cpu->halted = 0;
     cpu->shadow = 0;
+    if (!vmm->dead && !cpu->user)
+        pv_shadow_has_stack(vmm); /* what the guest's tables have is mapped now */
     vmm->count.injected++;
     if (e.vector < 32)
         vmm->count.vector[e.vector]++;

@@ -416,6 +416,7 @@ int pv_write(struct pv_vmm *vmm, gva_t va, const void *in, size_t size, gva_t *f
 /* shadow.c */
 void pv_shadow_init(struct pv_vmm *vmm);
 void pv_shadow_stack(struct pv_vmm *vmm);
+int pv_shadow_has_stack(struct pv_vmm *vmm); /* the kernel's stack is mapped */
 int pv_shadow_fault(struct pv_vmm *vmm, gva_t va,
                     uint32_t error); /* 1: resolved; 0: guest's own fault */
 void pv_shadow_cr3(struct pv_vmm *vmm, uint32_t cr3);
