@@ -2,9 +2,9 @@
 /*
  * /init of the IA-64 guest, without a C library (Debian has none for IA-64). It exercises what a
  * kernel does for a process: fork, pipe, wait, page faults, a signal handler and its frame, the
- * timer, system calls by break and by epc; says how it went; and resets the machine, which ends the
- * simulator. The report goes to /dev/kmsg: the simulated serial port is a boot console only, and
- * /dev/console is something else.
+ * timer, system calls by break and by epc; says how it went; resets the machine; and where that
+ * does nothing, ends the simulator. The report goes to /dev/kmsg: the simulated serial port is a
+ * boot console only, and /dev/console is something else.
  */
 
 /* System calls: numbers of the kernel's arch/ia64, which begin at 1024. */
@@ -35,6 +35,8 @@ enum { PROT_READ_WRITE = 3, MAP_PRIVATE_ANONYMOUS = 0x22, PAGE = 16384 };
 
 /* call_break(number, six arguments): the result, or an error number negated. */
 long call_break(long number, long a, long b, long c, long d, long e, long f);
+/* Ends the Ski simulator by a call of its own, which it takes at every privilege level. */
+void simulator_exit(long status);
 /* The same by way of the kernel's gate page: (entry) is what the auxiliary vector says. */
 long call_epc(long number, long a, long b, long c, unsigned long entry);
 
@@ -99,7 +101,16 @@ asm(".text\n"
     "    ;;\n"
     "(p6) sub r8 = r0, r8\n"
     "    br.ret.sptk.many b0\n"
-    ".endp call_epc\n");
+    ".endp call_epc\n"
+    ".global simulator_exit\n"
+    ".proc simulator_exit\n"
+    "simulator_exit:\n"
+    "    mov r15 = 66\n" /* SSC_EXIT; the status is in r32 */
+    "    ;;\n"
+    "    break 0x80001\n"
+    "    ;;\n"
+    "    br.ret.sptk.many b0\n"
+    ".endp simulator_exit\n");
 
 struct timespec {
     long seconds, nanoseconds;
@@ -257,6 +268,9 @@ __attribute__((noreturn)) void start(const unsigned long *stack)
                "fork, pipe, page faults, signals, timer, gate page");
     report("previrt-guest: end", "");
     call(CALL_REBOOT, (long)REBOOT_MAGIC_1, REBOOT_MAGIC_2, REBOOT_AUTOBOOT);
+    /* Linux restarts through the firmware, if that can be called at virtual addresses. Ski's
+     * cannot. */
+    simulator_exit(0);
     for (;;)
         continue;
 }
