@@ -88,6 +88,12 @@ int cli_find_loader(const char *backend, const char *name, char *path, size_t si
  * after a message. */
 int cli_pack_xen(const char *kernel, const char *output);
 
+/* Whether (path) is an ELF file for IA-64. */
+int cli_is_ia64(const char *path);
+
+/* The same for an IA-64 guest and the monitor (NULL: the one beside this command). */
+int cli_pack_ia64(const char *kernel, const char *output, const char *monitor);
+
 /* JSON, over json-c. Addresses and raw bytes are hexadecimal strings ("0xc1000000", "0fa2"). */
 struct json_object;
 struct json_object *cli_json_address(uint64_t address);

@@ -19,7 +19,7 @@
 #define GUEST_HEADER 4096u
 
 struct pack_options {
-    const char *kernel, *output, *vmm;
+    const char *kernel, *output, *vmm, *backend;
 };
 
 enum { KEY_BACKEND = 256, KEY_VMM };
@@ -30,9 +30,10 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 
     switch (key) {
     case KEY_BACKEND:
-        if (strcmp(argument, "xen") != 0)
-            argp_error(state, "--backend=%s: the only back-end that needs packing is xen",
+        if (strcmp(argument, "xen") != 0 && strcmp(argument, "ia64") != 0)
+            argp_error(state, "--backend=%s: the back-ends that need packing are xen and ia64",
                        argument);
+        options->backend = argument;
         return 0;
     case KEY_VMM:
         options->vmm = argument;
@@ -196,8 +197,9 @@ int cli_pack_xen(const char *kernel, const char *output)
 int cmd_pack(int argc, char **argv)
 {
     static const struct argp_option argp_options[] = {
-        {"backend", KEY_BACKEND, "NAME", 0, "xen (the default)", 0},
-        {"output", 'o', "FILE", 0, "The kernel that the hypervisor boots", 0},
+        {"backend", KEY_BACKEND, "NAME", 0,
+         "xen, or ia64: a monitor for the bare machine (by default what the file is for)", 0},
+        {"output", 'o', "FILE", 0, "The kernel that the hypervisor or the machine boots", 0},
         {"vmm", KEY_VMM, "FILE", 0, "The back-end's image, if it is not beside this command", 0},
         {0},
     };
@@ -206,7 +208,8 @@ int cmd_pack(int argc, char **argv)
         parse,
         "KERNEL",
         "Packs KERNEL, an afterburnt IA32 ELF executable, with a back-end's VMM into the file that "
-        "the hypervisor boots. The kernel inside is the input, bit for bit.\v"
+        "the hypervisor boots; the kernel inside is the input, bit for bit. An IA-64 executable is "
+        "rewritten, and packed with the monitor that runs it at privilege level 3.\v"
         "Exit status: 0; 2 usage; 3 not such a kernel; 4 files or environment.",
         NULL,
         NULL,
@@ -216,6 +219,8 @@ int cmd_pack(int argc, char **argv)
     int status = CLI_OK;
 
     argp_parse(&argp, argc, argv, 0, NULL, &options);
+    if (options.backend ? strcmp(options.backend, "ia64") == 0 : cli_is_ia64(options.kernel))
+        return cli_pack_ia64(options.kernel, options.output, options.vmm);
     if (!options.vmm) {
         status = cli_find_loader("xen", VMM_XEN, path, sizeof(path));
         options.vmm = path;

@@ -466,6 +466,12 @@ int cmd_run(int argc, char **argv)
 
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     status = check_file(options.kernel, true);
+    if (!status && cli_is_ia64(options.kernel)) {
+        cli_error("%s: an IA-64 guest, which QEMU has no machine for: `previrt pack' makes of it a "
+                  "program for one, or for a simulator",
+                  options.kernel);
+        return CLI_MALFORMED;
+    }
     if (!status && options.initrd)
         status = check_file(options.initrd, true);
     if (options.xen)

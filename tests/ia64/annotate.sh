@@ -241,4 +241,17 @@ check "vcpu" "$previrt" rewrite --target vcpu --vcpu-address 0xe000000000000000 
 check "behind the image" sh -c '"$1" rewrite --target native gated -o behind >out 2>&1 && grep -q "not reserved by the image" out' - "$previrt"
 check "where it overlaps" sh -c '"$1" rewrite --target native --stub-address 0xa000000100000000 kernel -o again; [ $? = 2 ]' - "$previrt"
 
+# ---- packing ----
+if [ -e "$(dirname "$previrt")/../backends/ia64/previrt-ia64-monitor.elf" ]; then
+    printf '\t.text\n\t.global start#\nstart: rsm 0x4000\n\t;;\n' >guest.s
+    ${prefix}as guest.s -o guest.o && ${prefix}ld -Ttext=0x100000 -e start guest.o -o guest
+    check "pack: an IA-64 guest, by its ELF header" "$previrt" pack guest -o packed
+    check "pack: rewritten, and the monitor above it" sh -c '
+        ${0}readelf -lW packed | grep -q "LOAD.*0x0000000008000000" && [ "$("$1" scan guest | sed -n "1s/.*: \([0-9]*\) sensitive.*/\1/p")" = 1 ]' $prefix "$previrt"
+    check "pack: not for Xen" sh -c '"$1" pack --backend=xen --vmm=/dev/null guest -o none; [ $? = 3 ] && ! [ -e none ]' - "$previrt"
+    check "run: not in QEMU" sh -c '"$1" run guest 2>why; [ $? = 3 ] && grep -q "IA-64 guest" why' - "$previrt"
+else
+    echo "skipped: packing: no IA-64 back-end beside the command"
+fi
+
 [ $failures -eq 0 ] || { echo "$failures checks failed"; exit 1; }
