@@ -348,6 +348,8 @@ static void rewrite(struct image *image, uint64_t delta, const char *name, uint6
                                                              .size = summary.stub_bytes,
                                                              .flags = PF_R | PF_X};
         *stubs_at += (summary.stub_bytes + STUB_ALIGN - 1) & ~(uint64_t)(STUB_ALIGN - 1);
+    } else {
+        free(stubs);
     }
     free(copies);
     free(originals);
