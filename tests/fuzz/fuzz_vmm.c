@@ -233,9 +233,15 @@ static void start(struct vm *vm, struct input *in, void *memory)
     put_handlers(vm);
     for (unsigned i = 0; i < sizeof pic / sizeof *pic; i++)
         previrt_port_out(&vmm->pc.bus, pic[i][0], 1, pic[i][1]);
-    if (how & 0x10)
+    if ((how & 0x18) == 0x18) {
+        /* all contiguous pages around code are looked at: here these are few */
+        for (uint32_t gpa = GUEST_USER; gpa < GUEST_RAM && vmm->cpu.cr0 & CR0_PG;
+             gpa += PV_PAGE_SIZE)
+            guest_set_entry(vm, GUEST_KERNEL + gpa, 0);
+        pv_shadow_flush_all(vmm);
         pv_code_init(vmm, GUEST_KERNEL + GUEST_HANDLERS, GUEST_KERNEL + GUEST_CODE, 0, memory,
                      MEMORY_SIZE);
+    }
     if (how & 0x20)
         pv_write_cr(vmm, 4, vmm->cpu.cr4 | CR4_PGE | CR4_PSE);
     if (how & 0x40)
