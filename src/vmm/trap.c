@@ -523,8 +523,11 @@ static void sync_descriptor(struct pv_vmm *vmm, unsigned i, uint64_t d)
         vmm->watch[vmm->watches++] = i;
 }
 
+/* A GDTR's base need not be aligned. */
+typedef uint64_t pv_unaligned __attribute__((aligned(1), may_alias));
+
 /* The guest's table, and how many entries of it the mirror can have. */
-static const uint64_t *guest_gdt(struct pv_vmm *vmm, uint32_t *entries)
+static const pv_unaligned *guest_gdt(struct pv_vmm *vmm, uint32_t *entries)
 {
     const uint32_t base = vmm->cpu.gdt_base, room = (PV_PAGE_SIZE - (base & PV_PAGE_MASK)) / 8;
     struct pv_walk walk;
@@ -544,7 +547,7 @@ static const uint64_t *guest_gdt(struct pv_vmm *vmm, uint32_t *entries)
 int pv_sync_descriptors(struct pv_vmm *vmm)
 {
     uint32_t entries;
-    const uint64_t *gdt = guest_gdt(vmm, &entries);
+    const pv_unaligned *gdt = guest_gdt(vmm, &entries);
     int changed = 0;
 
     for (uint32_t i = 1; gdt && i < entries; i++) {
@@ -577,7 +580,7 @@ void pv_load_descriptors(struct pv_vmm *vmm)
 void pv_sync_watched(struct pv_vmm *vmm)
 {
     uint32_t entries;
-    const uint64_t *gdt;
+    const pv_unaligned *gdt;
 
     if (vmm->watches == PV_WATCHES) {
         pv_sync_descriptors(vmm);
