@@ -86,7 +86,8 @@ static void copy_text(struct kernel *kernel)
         const struct pv_view_section *section = &kernel->elf.sections[i];
         uint64_t end = section->address + section->size;
 
-        if (section->flags & SHF_ALLOC && end > kernel->stub_address)
+        /* behind the text: other sections may be at the end of the address space (.data..percpu) */
+        if (pv_view_is_code(section) && end > kernel->stub_address)
             kernel->stub_address = end;
         if (!pv_view_is_code(section) || kernel->memory.count == REGIONS_MAX)
             continue;
