@@ -350,7 +350,9 @@ static uint32_t number_sites(struct pv_vmm *vmm, const struct found *f,
             s->stub[number] = (struct pv_stub){.address = t->stubs + t->stubs_size};
         }
         s->stub[number].code_crc = pv_crc32c(0, site.code, site.room);
-        if (is_replaced(f, (gva_t)site.address))
+        /* What is as it was says nothing about whether the guest has changed it. */
+        if (is_replaced(f, (gva_t)site.address) ||
+            !__builtin_memcmp(site.code, site.original, site.room))
             s->site[number].room = 0;
     }
     return next - t->first;

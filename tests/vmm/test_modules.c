@@ -175,8 +175,9 @@ static void site(struct module *m, const void *bytes, size_t size, unsigned leng
 }
 
 /*
- * cli; pushf; pop %eax; sti; pushf; pop %ecx; mov %cr0, %edx; ret. (annotated): with room, and
- * records. What it leaves in EAX, ECX and EDX says whether the operations did what they should.
+ * cli; pushf; pop %eax; sti; pushf; pop %ecx; mov %cr0, %edx; mov %ds, %ebx, which a rewrite leaves
+ * as it is; ret. (annotated): with room, and records. What it leaves in EAX, ECX and EDX says
+ * whether the operations did what they should.
  */
 static void probe(struct module *m, gva_t at, bool annotated)
 {
@@ -189,6 +190,7 @@ static void probe(struct module *m, gva_t at, bool annotated)
     site(m, "\x9c", 1, annotated ? 5 : 0);
     code(m, "\x59", 1);
     site(m, "\x0f\x20\xc2", 3, annotated ? 5 : 0);
+    site(m, "\x8c\xdb", 2, annotated ? 5 : 0);
     code(m, "\xc3", 1);
     if (!annotated)
         m->count = 0;
