@@ -5,20 +5,7 @@
  * is there, so both must end in the same faults. With `end=NAME` on the command line it does what
  * leaves it without a next instruction. tests/boot/xen-guests runs it.
  */
-#include <stddef.h>
-#include <stdint.h>
-
-#define KERNEL_CS 0x08
-#define KERNEL_DS 0x10
-#define USER_CS   0x1b
-#define USER_DS   0x23
-#define TSS       0x28
-
-#define COM1      0x3f8
-#define EXIT_PORT 0xf4
-#define PIC1_MASK 0x21
-#define PIC2_MASK 0xa1
-#define KEYBOARD  0x64
+#include "../machine.h"
 
 #define BP 3
 #define UD 6
@@ -51,13 +38,6 @@ struct frame {
     uint32_t vector, error, eip, cs, eflags, user_esp, user_ss;
 };
 
-struct pointer {
-    uint16_t limit;
-    uint32_t base;
-} __attribute__((packed));
-
-extern char isr_table[], stack_top[], user_stack_top[];
-void kernel_main(uint32_t magic, uint32_t information);
 void trap(struct frame *frame);
 
 static uint64_t gdt[8], idt[256];
@@ -69,38 +49,6 @@ static uint32_t secret = 0x5ec2e7;
 /* The last trap, and where the kernel goes on. */
 volatile uint32_t seen_vector, seen_error, seen_eip, seen_cs, seen_cr2, seen_eax, resume, back_esp;
 static unsigned failures, passes;
-
-static inline void outb(uint16_t port, uint8_t value)
-{
-    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static inline uint8_t inb(uint16_t port)
-{
-    uint8_t value;
-
-    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-    return value;
-}
-
-static void print(const char *s)
-{
-    for (; *s; s++) {
-        while (!(inb(COM1 + 5) & 0x20))
-            ;
-        outb(COM1, (uint8_t)*s);
-    }
-}
-
-static void print_hex(uint32_t value)
-{
-    char text[10] = " ", *at = text + 1;
-
-    for (int shift = 28; shift >= 0; shift -= 4)
-        *at++ = "0123456789abcdef"[value >> shift & 15];
-    *at = 0;
-    print(text);
-}
 
 static void verdict(const char *name, int good)
 {
@@ -118,11 +66,6 @@ static void verdict(const char *name, int good)
         passes++;
     else
         failures++;
-}
-
-static uint32_t physical(const void *p)
-{
-    return (uint32_t)p - OFFSET;
 }
 
 void trap(struct frame *frame)
@@ -350,19 +293,6 @@ static void test_tables(uint32_t *directory)
 
 /* ---- ends ---- */
 
-static int has_word(const char *line, const char *word)
-{
-    for (; *line; line++) {
-        unsigned i = 0;
-
-        while (word[i] && line[i] == word[i])
-            i++;
-        if (!word[i])
-            return 1;
-    }
-    return 0;
-}
-
 static __attribute__((noreturn)) void end(const char *line, uint32_t *directory)
 {
     struct pointer pointer = {0x7ff, NOWHERE};
@@ -394,53 +324,18 @@ static __attribute__((noreturn)) void end(const char *line, uint32_t *directory)
         __asm__ volatile("cli\nhlt");
 }
 
-static uint64_t descriptor(uint32_t base, uint32_t limit, uint32_t attributes)
-{
-    return (uint64_t)((base & 0xff000000) | (limit & 0xf0000) | attributes | (base >> 16 & 0xff))
-               << 32 |
-           base << 16 | (limit & 0xffff);
-}
-
-/* Multiboot 3.3: flag and word of the command line */
-#define INFO_CMDLINE    4
-#define INFO_CMDLINE_AT 4
-
 void kernel_main(uint32_t magic, uint32_t information)
 {
-    struct pointer pointer = {sizeof(gdt) - 1, (uint32_t)gdt};
-    const char *line = "";
+    struct pointer pointer = {sizeof(idt) - 1, (uint32_t)idt};
+    const char *line = command_line(information);
     uint32_t *directory;
 
     (void)magic;
-    if (*(uint32_t *)information & INFO_CMDLINE)
-        line = ((const char **)information)[INFO_CMDLINE_AT] + OFFSET;
-    gdt[KERNEL_CS / 8] = descriptor(0, 0xfffff, 0xc09b00);
-    gdt[KERNEL_DS / 8] = descriptor(0, 0xfffff, 0xc09300);
-    gdt[USER_CS / 8] = descriptor(0, 0xfffff, 0xc0fb00);
-    gdt[USER_DS / 8] = descriptor(0, 0xfffff, 0xc0f300);
-    gdt[TSS / 8] = descriptor((uint32_t)tss, sizeof(tss) - 1, 0x8900);
-    tss[1] = (uint32_t)stack_top - 2048; /* ESP0 */
-    tss[2] = KERNEL_DS;
+    load_segments(gdt, sizeof(gdt), tss, sizeof(tss), (uint32_t)stack_top - 2048);
     tss[25] = sizeof(tss) << 16; /* no I/O permissions */
-    __asm__ volatile(
-        "lgdt %0\n"
-        "ljmp %1, $1f\n"
-        "1: movl %2, %%eax\n"
-        "movl %%eax, %%ss\nmovl %%eax, %%ds\nmovl %%eax, %%es\nmovl %%eax, %%fs\nmovl %%eax, %%gs\n"
-        "movl %3, %%eax\n"
-        "ltr %%ax"
-        :
-        : "m"(pointer), "i"(KERNEL_CS), "i"(KERNEL_DS), "i"(TSS)
-        : "eax");
-    for (unsigned vector = 0; vector < 256; vector++) {
-        uint32_t handler = (uint32_t)isr_table + vector * 16;
-
-        idt[vector] = (uint64_t)((handler & 0xffff0000) |
-                                 (vector == SYSTEM_CALL || vector == BP ? 0xee00 : 0x8e00))
-                          << 32 |
-                      KERNEL_CS << 16 | (handler & 0xffff);
-    }
-    pointer = (struct pointer){sizeof(idt) - 1, (uint32_t)idt};
+    for (unsigned vector = 0; vector < 256; vector++)
+        idt[vector] =
+            gate(vector, vector == SYSTEM_CALL || vector == BP ? GATE_USER : GATE_INTERRUPT);
     __asm__ volatile("lidt %0" : : "m"(pointer));
     outb(PIC1_MASK, 0xff);
     outb(PIC2_MASK, 0xff);
@@ -466,9 +361,5 @@ void kernel_main(uint32_t magic, uint32_t information)
     test_user();
     test_tables(directory);
     print(failures ? "isolation: failed\r\n" : "isolation: passed\r\n");
-    if (failures || !passes)
-        outb(EXIT_PORT, (uint8_t)(failures > 0x4f ? 0x4f : failures));
-    outb(KEYBOARD, 0xfe); /* pulse the reset line */
-    for (;;)
-        __asm__ volatile("hlt");
+    end_machine(passes ? failures : 1);
 }

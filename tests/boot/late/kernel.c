@@ -4,7 +4,7 @@
  * it, to pages of its own, and calls it; again and again at one place, then the same code without a
  * table, then at two places in turn.
  */
-#include <stdint.h>
+#include "../machine.h"
 
 #define PAGE        4096u
 #define PLACE       0xc8001000u
@@ -14,12 +14,7 @@
 #define PRESENT     1u
 #define WRITABLE    2u
 
-#define COM1      0x3f8
-#define EXIT_PORT 0xf4
-#define PIC1_MASK 0x21
-#define PIC2_MASK 0xa1
-#define KEYBOARD  0x64
-#define RIGHT     0x3ffu /* all that module.S looks at */
+#define RIGHT 0x3ffu /* all that module.S looks at */
 
 /* module.S as it is at PLACE (and at OTHER_PLACE), through previrt and not. */
 __asm__(".section .rodata\n"
@@ -33,42 +28,9 @@ extern const uint8_t annotated[], annotated_end[], other[], other_end[], plain[]
 static uint32_t page_table[ENTRIES] __attribute__((aligned(4096)));
 static uint8_t frames[2 * PAGES][PAGE] __attribute__((aligned(4096)));
 
-void kernel_main(uint32_t magic, uint32_t information);
 void trap(const uint32_t *frame);
 
 static unsigned failures;
-
-static inline void outb(uint16_t port, uint8_t value)
-{
-    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static inline uint8_t inb(uint16_t port)
-{
-    uint8_t value;
-
-    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-    return value;
-}
-
-static void print(const char *s)
-{
-    for (; *s; s++) {
-        while (!(inb(COM1 + 5) & 0x20))
-            ;
-        outb(COM1, (uint8_t)*s);
-    }
-}
-
-static void print_hex(uint32_t value)
-{
-    char text[10] = " ", *at = text + 1;
-
-    for (int shift = 28; shift >= 0; shift -= 4)
-        *at++ = "0123456789abcdef"[value >> shift & 15];
-    *at = 0;
-    print(text);
-}
 
 /* No test here faults. */
 void trap(const uint32_t *frame)
@@ -102,11 +64,6 @@ static uint32_t cs(void)
 static uint32_t call(uint32_t at)
 {
     return ((uint32_t(*)(uint32_t, uint32_t))at)(cr3(), cs());
-}
-
-static uint32_t physical(const void *p)
-{
-    return (uint32_t)p - OFFSET;
 }
 
 static void map(uint32_t at, unsigned first_frame)
@@ -170,9 +127,5 @@ void kernel_main(uint32_t magic, uint32_t information)
     print("\r\n");
     verdict("with one, in its place", load_and_call(PLACE, annotated, annotated_end));
     print("end\r\n");
-    if (failures)
-        outb(EXIT_PORT, (uint8_t)failures);
-    outb(KEYBOARD, 0xfe); /* pulse the reset line */
-    for (;;)
-        ;
+    end_machine(failures);
 }

@@ -4,28 +4,17 @@
  * did. It prints one line a test, `ok NAME` or `not ok NAME`, and resets the machine when all is
  * well. Built without and with previrt, started unrewritten and rewritten, it must say the same.
  */
-#include <stddef.h>
-#include <stdint.h>
+#include "../machine.h"
 
-#define KERNEL_CS 0x08
-#define KERNEL_DS 0x10
-#define USER_CS   0x1b
-#define USER_DS   0x23
-#define TSS       0x28
 #define LDT       0x30
 #define CALL_GATE 0x38
 #define BAD       0x68 /* behind the end of the table */
 
-#define COM1        0x3f8
-#define EXIT_PORT   0xf4
 #define PIC1        0x20
-#define PIC1_MASK   0x21
-#define PIC2_MASK   0xa1
 #define PIT_0       0x40
 #define PIT_COMMAND 0x43
 #define PCI_ADDRESS 0xcf8
 #define PCI_DATA    0xcfc
-#define KEYBOARD    0x64
 
 #define VECTOR_OF     4
 #define VECTOR_UD     6
@@ -50,18 +39,11 @@ struct frame {
     uint32_t more[];
 };
 
-struct pointer {
-    uint16_t limit;
-    uint32_t base;
-} __attribute__((packed));
-
 struct far {
     uint32_t offset;
     uint16_t selector;
 } __attribute__((packed));
 
-extern char isr_table[], stack_top[], user_stack_top[];
-void kernel_main(uint32_t magic, uint32_t information);
 void trap(struct frame *frame);
 
 static uint64_t gdt[13], idt[256], ldt[2];
@@ -76,38 +58,6 @@ static unsigned failures, passes;
 /* A file rewritten offline has no monitor that takes faults and traps in stubs back to their sites:
  * `nomonitor` on the command line leaves those tests out. */
 static int monitored = 1;
-
-static inline void outb(uint16_t port, uint8_t value)
-{
-    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static inline uint8_t inb(uint16_t port)
-{
-    uint8_t value;
-
-    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-    return value;
-}
-
-static void print(const char *s)
-{
-    for (; *s; s++) {
-        while (!(inb(COM1 + 5) & 0x20))
-            ;
-        outb(COM1, (uint8_t)*s);
-    }
-}
-
-static void print_hex(uint32_t value)
-{
-    char text[10] = " ", *at = text + 1;
-
-    for (int shift = 28; shift >= 0; shift -= 4)
-        *at++ = "0123456789abcdef"[value >> shift & 15];
-    *at = 0;
-    print(text);
-}
 
 static void verdict(const char *name, int good)
 {
@@ -128,26 +78,6 @@ static void verdict(const char *name, int good)
     else
         failures++;
 }
-
-static uint64_t gate(uint32_t vector, uint32_t attributes)
-{
-    uint32_t handler = (uint32_t)isr_table + vector * 16;
-
-    return (uint64_t)((handler & 0xffff0000) | attributes) << 32 | KERNEL_CS << 16 |
-           (handler & 0xffff);
-}
-
-static uint64_t descriptor(uint32_t base, uint32_t limit, uint32_t attributes)
-{
-    return (uint64_t)((base & 0xff000000) | (limit & 0xf0000) | attributes | (base >> 16 & 0xff))
-               << 32 |
-           base << 16 | (limit & 0xffff);
-}
-
-#define GATE_INTERRUPT 0x8e00
-#define GATE_ABSENT    0x0e00
-#define GATE_TRAP      0x8f00
-#define GATE_USER      0xee00
 
 void trap(struct frame *frame)
 {
@@ -756,55 +686,20 @@ static void test_storm(void)
             good && ticks - before > 1000);
 }
 
-/* Multiboot 3.3: flag and word of the command line */
-#define INFO_CMDLINE    4
-#define INFO_CMDLINE_AT 4
-
-static int has_word(const char *line, const char *word)
-{
-    for (; *line; line++) {
-        unsigned i = 0;
-
-        while (word[i] && line[i] == word[i])
-            i++;
-        if (!word[i])
-            return 1;
-    }
-    return 0;
-}
-
 void kernel_main(uint32_t magic, uint32_t information)
 {
-    struct pointer pointer = {sizeof(gdt) - 1, (uint32_t)gdt};
+    struct pointer pointer = {sizeof(idt) - 1, (uint32_t)idt};
 
-    if (*(uint32_t *)information & INFO_CMDLINE)
-        monitored = !has_word(((const char **)information)[INFO_CMDLINE_AT] + OFFSET, "nomonitor");
-    gdt[KERNEL_CS / 8] = descriptor(0, 0xfffff, 0xc09b00);
-    gdt[KERNEL_DS / 8] = descriptor(0, 0xfffff, 0xc09300);
-    gdt[USER_CS / 8] = descriptor(0, 0xfffff, 0xc0fb00);
-    gdt[USER_DS / 8] = descriptor(0, 0xfffff, 0xc0f300);
-    gdt[TSS / 8] = descriptor((uint32_t)tss, sizeof(tss) - 1, 0x8900);
+    monitored = !has_word(command_line(information), "nomonitor");
     gdt[LDT / 8] = descriptor((uint32_t)ldt, sizeof(ldt) - 1, 0x8200);
     ldt[0] = descriptor(0, 0xfffff, 0xc0f300);
-    tss[1] = (uint32_t)stack_top - 4096; /* ESP0 */
-    tss[2] = KERNEL_DS;
-    __asm__ volatile(
-        "lgdt %0\n"
-        "ljmp %1, $1f\n"
-        "1: movl %2, %%eax\n"
-        "movl %%eax, %%ss\nmovl %%eax, %%ds\nmovl %%eax, %%es\nmovl %%eax, %%fs\nmovl %%eax, %%gs\n"
-        "movl %3, %%eax\n"
-        "ltr %%ax"
-        :
-        : "m"(pointer), "i"(KERNEL_CS), "i"(KERNEL_DS), "i"(TSS)
-        : "eax");
+    load_segments(gdt, sizeof(gdt), tss, sizeof(tss), (uint32_t)stack_top - 4096);
     for (unsigned vector = 0; vector < 256; vector++)
         idt[vector] = gate(vector, GATE_INTERRUPT);
     idt[VECTOR_TRAP] = gate(VECTOR_TRAP, GATE_TRAP);
     idt[VECTOR_LATE] = 0;
     idt[VECTOR_ABSENT] = gate(VECTOR_ABSENT, GATE_ABSENT);
     idt[VECTOR_IRQ0] = 0;
-    pointer = (struct pointer){sizeof(idt) - 1, (uint32_t)idt};
     __asm__ volatile("lidt %0" : : "m"(pointer));
     idt[VECTOR_LATE] = gate(VECTOR_LATE, GATE_INTERRUPT);
     idt[VECTOR_BACK] = gate(VECTOR_BACK, GATE_USER);
@@ -838,9 +733,5 @@ void kernel_main(uint32_t magic, uint32_t information)
     test_storm();
 
     print(failures ? "raw-kernel: failed\r\n" : "raw-kernel: passed\r\n");
-    if (failures || !passes)
-        outb(EXIT_PORT, (uint8_t)(failures > 0x4f ? 0x4f : failures));
-    outb(KEYBOARD, 0xfe); /* pulse the reset line */
-    for (;;)
-        __asm__ volatile("hlt");
+    end_machine(passes ? failures : 1);
 }
