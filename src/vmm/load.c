@@ -75,7 +75,7 @@ static int load_module(struct pv_vmm *vmm, struct pv_boot *boot)
     return 0;
 }
 
-static void start_state(struct pv_vmm *vmm)
+void pv_start_state(struct pv_vmm *vmm)
 {
     uint64_t *gdt = pv_gpa(vmm, BOOT_GDT, 32);
 
@@ -121,7 +121,7 @@ int pv_load(struct pv_vmm *vmm, struct pv_boot *boot)
 
     if (load_segments(vmm, boot) || load_module(vmm, boot))
         return -1;
-    start_state(vmm);
+    pv_start_state(vmm);
     vmm->counters_at_end = has_word(boot->command_line, "previrt.counters=end");
     if (pv_multiboot_header(boot, &offset))
         return pv_start_multiboot(vmm, boot, offset);

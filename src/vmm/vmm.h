@@ -525,6 +525,9 @@ struct pv_boot {
 };
 /* Loads and gets ready to start; 0, or -1 after pv_die(). */
 int pv_load(struct pv_vmm *vmm, struct pv_boot *boot);
+/* The virtual CPU as boot loaders hand it over, with a GDT of flat segments in the guest's memory.
+ */
+void pv_start_state(struct pv_vmm *vmm);
 /* rewrite.c: the same guest's sites become inlined code and stubs; 0, or -1 after pv_die().
  * (plan_memory) stays in use. */
 int pv_rewrite(struct pv_vmm *vmm, const struct pv_boot *boot, void *plan_memory, size_t plan_size);

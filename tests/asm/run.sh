@@ -3,27 +3,8 @@
 # run.sh PREVIRT SOURCE-DIRECTORY: `previrt as' and `previrt cc' on code and build systems that know nothing of
 # them. Every check compares with GNU as or gcc alone. Exit status 0, 1 (a check failed), 77 (no IA32 compiler).
 set -u
-previrt=$(realpath "$1") here=$(realpath "$2")
-work=$(mktemp -d) || exit 4
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 4
-unset PREVIRT_AS PREVIRT_AS_OPTIONS PREVIRT_RULES
-failures=0 checks=0
-
-ok() { checks=$((checks + 1)); echo "ok: $1"; }
-bad() {
-    checks=$((checks + 1))
-    failures=$((failures + 1))
-    echo "FAILED: $1"
-}
-check() { # check NAME COMMAND...: the command has to succeed
-    name=$1
-    shift
-    if "$@" >"$work/check.log" 2>&1; then ok "$name"; else
-        bad "$name"
-        sed 's/^/    /' "$work/check.log" | head -20
-    fi
-}
+# shellcheck source=../verdicts.sh
+. "$(dirname "$0")/../verdicts.sh"
 skip() { echo "skipped: $1"; }
 
 annotated() { readelf -SW "$1" | grep ' \.note\.previrt ' >/dev/null; }
@@ -245,5 +226,4 @@ else
 fi
 check "nothing is left behind" sh -c '! ls -A | grep -E "tmp|previrt-as"'
 
-echo "$checks checks, $failures failed"
-[ $failures -eq 0 ]
+verdicts

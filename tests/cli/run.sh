@@ -3,19 +3,8 @@
 # run.sh PREVIRT SOURCE-DIRECTORY: the command's exit statuses, its JSON, and what it does with bad files and bad
 # tables: one message, the right status, and nothing written. Exit status 0, 1 (a check failed).
 set -u
-previrt=$(realpath "$1") here=$(realpath "$2")
-work=$(mktemp -d) || exit 4
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 4
-unset PREVIRT_AS PREVIRT_AS_OPTIONS PREVIRT_RULES
-failures=0 checks=0
-
-ok() { checks=$((checks + 1)); echo "ok: $1"; }
-bad() {
-    checks=$((checks + 1))
-    failures=$((failures + 1))
-    echo "FAILED: $1"
-}
+# shellcheck source=../verdicts.sh
+. "$(dirname "$0")/../verdicts.sh"
 # status WANTED NAME ARGUMENT...: the command's exit status. With one other than 0 it says why on standard error.
 status() {
     wanted=$1 name=$2
@@ -167,5 +156,4 @@ refused "truncated: descriptor" 3 3 'too early' $((notes + 4)) 20
 refused "truncated: beyond the section" 3 3 'too early' $((notes + 5)) 1
 refused "unfinished" 3 3 'finished' $((notes + 8)) 2
 
-echo "$checks checks, $failures failed"
-[ $failures -eq 0 ]
+verdicts

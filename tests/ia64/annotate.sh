@@ -3,26 +3,12 @@
 # annotate.sh PREVIRT SOURCE-DIRECTORY: `previrt as' on IA-64 text. The code has to be what the assembler alone makes of it,
 # byte for byte, and every operation has to be in the table. Exit status 0, 1 (a check failed), 77 (no assembler).
 set -u
-previrt=$(realpath "$1") here=$(realpath "$2")
+# shellcheck source=../verdicts.sh
+. "$(dirname "$0")/../verdicts.sh"
 prefix=ia64-linux-gnu-
 for tool in as ld objdump objcopy readelf; do
     command -v $prefix$tool >/dev/null || { echo "skipped: no $prefix$tool (Debian: binutils-ia64-linux-gnu)"; exit 77; }
 done
-work=$(mktemp -d) || exit 4
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 4
-unset PREVIRT_AS PREVIRT_AS_OPTIONS PREVIRT_RULES COLLECT_GCC
-failures=0
-
-check() { # check NAME COMMAND...: the command has to succeed
-    name=$1
-    shift
-    if "$@" >"$work/check.log" 2>&1; then echo "ok: $name"; else
-        failures=$((failures + 1))
-        echo "FAILED: $name"
-        sed 's/^/    /' "$work/check.log" | head -20
-    fi
-}
 has_table() { ${prefix}readelf -SW "$1" | grep ' \.note\.previrt ' >/dev/null; }
 has_no_table() { ! has_table "$1"; }
 records() { "$previrt" table dump "$1" | sed -n 's/^\([0-9]*\) sites, .*/\1/p'; }
@@ -178,7 +164,7 @@ SECTIONS {
 }
 EOF
 gate "$previrt" as --isa ia64
-${prefix}ld --no-warn-rwx-segments -T kernel.lds -e start init/main.o sites.o page.o -o kernel || failures=$((failures + 1))
+${prefix}ld --no-warn-rwx-segments -T kernel.lds -e start init/main.o sites.o page.o -o kernel || bad "ld"
 check "a kernel" "$previrt" audit kernel
 check "rewriting" "$previrt" rewrite --target native --json kernel -o rewritten
 "$previrt" rewrite --target native kernel -o rewritten >stats 2>left
@@ -254,4 +240,4 @@ else
     echo "skipped: packing: no IA-64 back-end beside the command"
 fi
 
-[ $failures -eq 0 ] || { echo "$failures checks failed"; exit 1; }
+verdicts

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "rig.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,4 +207,18 @@ int rig_refused(unsigned op)
         return VECTOR_GP;
     }
     return previrt_ia32_op_info(op)->policy == PREVIRT_POLICY_MASK ? VECTOR_UD : -1;
+}
+
+void rig_failed(struct test *test, const char *what, uint64_t expected, uint64_t found,
+                const char *where)
+{
+    if (test->failures++ >= 5)
+        return;
+    printf("  FAILED %s: %s: processor 0x%" PRIx64 ", VMM 0x%" PRIx64 " (seed 0x%" PRIx64
+           ", form %u, state %u, %s%s):",
+           form_name(test->form), what, expected, found, test->seed, test->form->form, test->states,
+           test->trap ? "trap" : "site", where);
+    for (unsigned i = 0; i < test->sample.length; i++)
+        printf(" %02x", test->sample.bytes[i]);
+    printf("\n");
 }

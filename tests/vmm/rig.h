@@ -58,6 +58,10 @@ void rig_reset(struct test *test);
 /* The next site gets test->sample, rewritten or (test->trap) as it is; a jump to DONE stands at
  * test->resume. false: there is no stub for it. */
 bool rig_prepare(struct test *test);
+/* Counts a failure, and prints the first few: what the processor has, what the VMM has, and (where)
+ * in the test it was. */
+void rig_failed(struct test *test, const char *what, uint64_t expected, uint64_t found,
+                const char *where);
 /* The vector that the VMM raises for an operation that it does not offer, -1: it does. */
 int rig_refused(unsigned op);
 

@@ -21,23 +21,14 @@
 
 static void failure(struct test *test, const char *what, uint64_t expected, uint64_t found)
 {
-    if (test->failures++ >= 5)
-        return;
-    printf("  FAILED %s: %s: processor 0x%" PRIx64 ", VMM 0x%" PRIx64 " (seed 0x%" PRIx64
-           ", form %u, state %u, %s):",
-           form_name(test->form), what, expected, found, test->seed, test->form->form, test->states,
-           test->trap ? "trap" : "site");
-    for (unsigned i = 0; i < test->sample.length; i++)
-        printf(" %02x", test->sample.bytes[i]);
-    printf("\n");
+    rig_failed(test, what, expected, found, "");
 }
 
 static bool same(struct test *test, const char *what, uint64_t expected, uint64_t found)
 {
-    if (expected == found)
-        return true;
-    failure(test, what, expected, found);
-    return false;
+    if (expected != found)
+        failure(test, what, expected, found);
+    return expected == found;
 }
 
 /* ---- comparison ---- */

@@ -56,25 +56,17 @@ struct result {
 
 static void failure(struct windows *w, const char *what, uint64_t expected, uint64_t found)
 {
-    struct test *t = &w->t;
+    char where[40];
 
-    if (t->failures++ >= 5)
-        return;
-    printf("  FAILED %s: %s: expected 0x%" PRIx64 ", found 0x%" PRIx64 " (seed 0x%" PRIx64
-           ", form %u, state %u, %s, interrupt before instruction %u):",
-           form_name(t->form), what, expected, found, t->seed, t->form->form, t->states,
-           t->trap ? "trap" : "site", w->k);
-    for (unsigned i = 0; i < t->sample.length; i++)
-        printf(" %02x", t->sample.bytes[i]);
-    printf("\n");
+    snprintf(where, sizeof where, ", interrupt before instruction %u", w->k);
+    rig_failed(&w->t, what, expected, found, where);
 }
 
 static bool same(struct windows *w, const char *what, uint64_t expected, uint64_t found)
 {
-    if (expected == found)
-        return true;
-    failure(w, what, expected, found);
-    return false;
+    if (expected != found)
+        failure(w, what, expected, found);
+    return expected == found;
 }
 
 /* ---- the interrupt ---- */

@@ -10,10 +10,6 @@
 #define FLAT_CODE 0x00cffb000000ffffull /* DPL 3 */
 #define FLAT_DATA 0x00cff3000000ffffull
 
-#define START_GDT 0x1000u
-#define START_CS  0x10
-#define START_DS  0x18
-
 /* Pages with one before and one behind that nobody can use: what goes too far is seen. */
 static void *pages(size_t size)
 {
@@ -388,22 +384,10 @@ static void start(struct vm *vm)
     pv_shadow_init(vmm);
     pv_devices_init(vmm);
 
-    vm_put64(vm, START_GDT + START_CS, FLAT_CODE & ~(3ull << 45));
-    vm_put64(vm, START_GDT + START_DS, FLAT_DATA & ~(3ull << 45));
-    vmm->cpu.gdt_base = START_GDT;
-    vmm->cpu.gdt_limit = 31;
-    vmm->cpu.kernel_cs = START_CS;
-    vmm->cpu.kernel_ss = START_DS;
-    vmm->cpu.cr0 = CR0_PE | CR0_ET;
-    vmm->page->segment[PV_CS] = START_CS;
-    vmm->page->segment[PV_SS] = START_DS;
-    vmm->page->cr[0] = vmm->cpu.cr0;
-    vmm->cpu.eflags = EFLAGS_FIXED | EFLAGS_IF;
-    vmm->cpu.dr[6] = DR6_RESET;
-    vmm->cpu.dr[7] = DR7_RESET;
+    pv_start_state(vmm);
     pv_sync_descriptors(vmm);
-    t_segment_load(vm, PV_DS, START_DS);
-    t_segment_load(vm, PV_ES, START_DS);
+    t_segment_load(vm, PV_DS, vmm->cpu.kernel_ss);
+    t_segment_load(vm, PV_ES, vmm->cpu.kernel_ss);
 }
 
 struct vm *vm_new(size_t ram_size, const struct vm_processor *processor)
