@@ -26,7 +26,7 @@ packages_guest=(linux-source-6.1 xz-utils bc bison flex cpio libssl-dev qemu-sys
 # ... that the IA-64 tools are: assembler, linker and the compiler's source ...
 packages_ia64=(gcc-12-source binutils-ia64-linux-gnu libgmp-dev libmpfr-dev libmpc-dev flex bison xz-utils patch)
 # ... and that ./check wants on top.
-packages_check=(clang ccache lld libclang-rt-14-dev clang-format llvm mandoc shellcheck git)
+packages_check=(clang ccache lld libclang-rt-14-dev clang-format llvm mandoc shellcheck git binutils-ia64-linux-gnu)
 
 die()
 {
