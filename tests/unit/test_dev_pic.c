@@ -639,6 +639,38 @@ static void a_slaves_number_has_three_bits(void **state)
     assert_int_equal(ack(p), 0x39);
 }
 
+static void a_request_waits_until_it_is_acknowledged_masked_or_not(void **state)
+{
+    static const unsigned lines[] = {0, 7, 9, 15};
+    struct pair *p = *state;
+
+    linux_init(p, 0);
+    for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        const unsigned line = lines[i];
+        const uint16_t imr = line < 8 ? MASTER_IMR : SLAVE_IMR;
+        const uint8_t bit = (uint8_t)(1u << line % 8);
+
+        assert_false(previrt_pic_waits(&p->pic, line));
+        assert_false(previrt_pic_masked(&p->pic, line));
+        out(p, bit, imr);
+        edge(p, line);
+        assert_true(previrt_pic_masked(&p->pic, line));
+        assert_false(previrt_pic_masked(&p->pic, line ^ 1));
+        assert_true(previrt_pic_waits(&p->pic, line));
+        assert_false(previrt_pic_waits(&p->pic, line ^ 1));
+        assert_int_equal(p->interrupt, 0);
+        out(p, 0, imr);
+        assert_true(previrt_pic_waits(&p->pic, line));
+        assert_int_equal(ack(p), 0x30 + line);
+        assert_false(previrt_pic_waits(&p->pic, line));
+        out(p, NON_SPECIFIC_EOI, SLAVE_CMD);
+        out(p, NON_SPECIFIC_EOI, MASTER_CMD);
+        set(p, line, 0);
+    }
+    assert_false(previrt_pic_waits(&p->pic, PREVIRT_IRQ_LINES));
+    assert_true(previrt_pic_masked(&p->pic, PREVIRT_IRQ_LINES));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -673,6 +705,7 @@ int main(void)
         pair_test(poll_reports_level_0),
         pair_test(icw1_ends_rotation_in_auto_eoi_mode),
         pair_test(a_slaves_number_has_three_bits),
+        pair_test(a_request_waits_until_it_is_acknowledged_masked_or_not),
     };
 
     return cmocka_run_group_tests_name("pic_8259a", tests, NULL, NULL);
