@@ -61,6 +61,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 static int check_guest(const char *path, const uint8_t *data, size_t size)
 {
     const Elf32_Ehdr *eh = (const void *)data;
+    Elf32_Phdr ph;
+    unsigned segments = 0;
 
     if (size < sizeof(*eh) || memcmp(data, ELFMAG, SELFMAG) != 0) {
         cli_error("%s: not an ELF file", path);
@@ -70,6 +72,28 @@ static int check_guest(const char *path, const uint8_t *data, size_t size)
         eh->e_machine != EM_386 || eh->e_type != ET_EXEC) {
         cli_error("%s: not an IA32 executable (class %u, machine %u, type %u)", path,
                   eh->e_ident[EI_CLASS], eh->e_machine, eh->e_type);
+        return CLI_MALFORMED;
+    }
+    if (eh->e_phentsize != sizeof(ph) || eh->e_phoff > size ||
+        eh->e_phnum > (size - eh->e_phoff) / sizeof(ph)) {
+        cli_error("%s: %u program headers of %u bytes at 0x%x do not fit the file of %zu bytes",
+                  path, eh->e_phnum, eh->e_phentsize, eh->e_phoff, size);
+        return CLI_MALFORMED;
+    }
+    for (unsigned i = 0; i < eh->e_phnum; i++) {
+        memcpy(&ph, data + eh->e_phoff + i * sizeof(ph), sizeof(ph)); /* it need not be aligned */
+        if (ph.p_type != PT_LOAD)
+            continue;
+        if (ph.p_offset > size || ph.p_filesz > size - ph.p_offset || ph.p_filesz > ph.p_memsz) {
+            cli_error("%s: segment %u (0x%x bytes at 0x%x, for 0x%x of memory) does not fit the "
+                      "file of %zu bytes",
+                      path, i, ph.p_filesz, ph.p_offset, ph.p_memsz, size);
+            return CLI_MALFORMED;
+        }
+        segments++;
+    }
+    if (!segments) {
+        cli_error("%s: it has no segment to load", path);
         return CLI_MALFORMED;
     }
     return CLI_OK;

@@ -63,6 +63,13 @@ done
 status 4 "rewrite: no such file" rewrite --target native missing -o none
 status 3 "rewrite: a text" rewrite --target native text -o none
 status 3 "rewrite: a cut file" rewrite --target native cut -o none
+status 3 "pack: a text" pack text -o none
+status 3 "pack: a cut file" pack cut -o none
+head -c 80 guest >headers
+status 3 "pack: cut in its headers" pack headers -o none
+# e_phnum 0
+cp guest bare && printf '\000' | dd of=bare bs=1 seek=44 conv=notrunc 2>/dev/null
+status 3 "pack: no segments" pack bare -o none
 status 4 "rewrite: nowhere to write" rewrite --target native guest -o missing/none
 [ ! -e none ] && ok "nothing was written" || bad "something was written"
 
