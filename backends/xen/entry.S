@@ -56,6 +56,28 @@ pv_low_entry_end:
     mov     %edi, pv_guest+CPU_GPR+7*8(%rip)
 .endm
 
+/* Jumps to (to) unless %rax is in [(from), (end)). */
+.macro UNLESS_IN from, end, to
+    lea     \from(%rip), %rcx
+    cmp     %rcx, %rax
+    jb      \to
+    lea     \end(%rip), %rcx
+    cmp     %rcx, %rax
+    jae     \to
+.endm
+
+/* The stack that the TSS has for the guest's kernel, or (slow): its ESP is %r10d. Clobbers \tss and \scratch. */
+.macro KERNEL_STACK slow, tss, ss, scratch
+    mov     pv_fast+FAST_STACK(%rip), %\tss
+    mov     4(%\tss), %\ss\()d
+    mov     (%\tss), %r10d
+    cmp     pv_fast+FAST_SS0(%rip), %\ss\()w
+    jne     \slow
+    lea     -1(%r10d), %\scratch
+    cmp     $LOW_REGION, %\scratch  /* nothing of the guest's is there */
+    jae     \slow
+.endm
+
 .macro LOAD_GPRS
     mov     pv_guest+CPU_GPR+0*8(%rip), %eax
     mov     pv_guest+CPU_GPR+1*8(%rip), %ecx
@@ -269,14 +291,7 @@ page_not_present:
     mov     (%r9), %r9
     cmp     pv_fast+FAST_FAULT_GATE_VALUE(%rip), %r9
     jne     page_fault_slow
-    mov     pv_fast+FAST_STACK(%rip), %r9
-    mov     4(%r9), %r12d
-    mov     (%r9), %r10d
-    cmp     pv_fast+FAST_SS0(%rip), %r12w
-    jne     page_fault_slow
-    lea     -1(%r10d), %r12d
-    cmp     $LOW_REGION, %r12d
-    jae     page_fault_slow
+    KERNEL_STACK page_fault_slow, r9, r12, r12d
     mov     24(%rsp), %r9d
     and     $FLAGS_IMAGE, %r9d
     or      $FLAGS_IMAGE_SET, %r9d
@@ -318,14 +333,7 @@ int80_entry:
     mov     (%r8), %r8
     cmp     pv_fast+FAST_GATE_VALUE(%rip), %r8
     jne     int80_slow
-    mov     pv_fast+FAST_STACK(%rip), %r8
-    mov     4(%r8), %r9d
-    mov     (%r8), %r10d
-    cmp     pv_fast+FAST_SS0(%rip), %r9w
-    jne     int80_slow
-    lea     -1(%r10d), %r11d
-    cmp     $LOW_REGION, %r11d      /* nothing of the guest's is there */
-    jae     int80_slow
+    KERNEL_STACK int80_slow, r8, r9, r11d
     mov     16(%rsp), %r9d
     and     $FLAGS_IMAGE, %r9d
     or      $FLAGS_IMAGE_SET, %r9d
@@ -421,66 +429,41 @@ vmm_trap:
     lea     operation_masked(%rip), %rcx
     cmp     %rcx, %rax
     jb      2f
-3:  lea     pv_iret_entry(%rip), %rcx
-    cmp     %rcx, %rax
-    jb      3f
-    lea     iret_masked(%rip), %rcx
-    cmp     %rcx, %rax
-    jae     3f
+3:
+    UNLESS_IN pv_iret_entry, iret_masked, 3f
 2:  pop     %rcx
     pop     %rax
     add     $16, %rsp
     orl     $3, 8(%rsp)
     iretq
-3:  lea     gate_critical(%rip), %rcx
-    cmp     %rcx, %rax
-    jb      3f
-    lea     gate_critical_end(%rip), %rcx
-    cmp     %rcx, %rax
-    jae     3f
+3:
+    UNLESS_IN gate_critical, gate_critical_end, 3f
     pop     %rcx
     pop     %rax
     mov     40(%rsp), %rsp          /* of what was interrupted */
     jmp     gate_again
-3:  lea     resume_critical(%rip), %rcx
-    cmp     %rcx, %rax
-    jb      1f
-    lea     resume_critical_end(%rip), %rcx
-    cmp     %rcx, %rax
-    jae     1f
+3:
+    UNLESS_IN resume_critical, resume_critical_end, 1f
     mov     pv_upcall_mask(%rip), %r15
     jmp     resume_again
 /* Guest memory that is not mapped: the long way walks the guest's tables. */
 vmm_fault:
     cmpl    $PF_VECTOR, 16(%rsp)
     jne     1f
-    lea     int80_stores(%rip), %rcx
-    cmp     %rcx, %rax
-    jb      3f
-    lea     int80_stores_end(%rip), %rcx
-    cmp     %rcx, %rax
-    jae     3f
+    UNLESS_IN int80_stores, int80_stores_end, 3f
     pop     %rcx
     pop     %rax
     mov     40(%rsp), %rsp
     jmp     int80_slow
-3:  lea     page_fault_stores(%rip), %rcx
-    cmp     %rcx, %rax
-    jb      3f
-    lea     page_fault_stores_end(%rip), %rcx
-    cmp     %rcx, %rax
-    jae     3f
+3:
+    UNLESS_IN page_fault_stores, page_fault_stores_end, 3f
     pop     %rcx
     pop     %rax
     mov     40(%rsp), %rsp
     mov     %r8, pv_shared_info_page+FAULT_ADDRESS(%rip)
     jmp     page_fault_slow
-3:  lea     iret_loads(%rip), %rcx
-    cmp     %rcx, %rax
-    jb      1f
-    lea     iret_loads_end(%rip), %rcx
-    cmp     %rcx, %rax
-    jae     1f
+3:
+    UNLESS_IN iret_loads, iret_loads_end, 1f
     pop     %rcx
     pop     %rax
     jmp     iret_slow
