@@ -23,7 +23,7 @@
 
     .text
     .globl _start, hypercall_page, pv_resume, pv_low_entry, pv_low_entry_end
-    .globl pv_event_entry, pv_failsafe_entry, pv_trap_entries
+    .globl pv_event_entry, pv_failsafe_entry, pv_trap_entries, page_fault_entry, int80_entry
 _start:
     cld
     lea     pv_stack_top(%rip), %rsp
@@ -36,14 +36,52 @@ _start:
 hypercall_page:
     .skip   4096
 
-/* Copied below 4 GiB: stubs come here by far jump, with the site's number pushed. The second is for IRET. */
+/*
+ * Copied below 4 GiB, where stubs come to by far jump with the site's number pushed. Nothing in it is relative to what is not
+ * copied. The second way is for IRET, fast if it goes to user code (fast.h).
+ */
     .balign LOW_IRET_OFFSET
 pv_low_entry:
+    movb    $1, pv_shared_info_page+UPCALL_MASK
     movabs  $pv_operation_entry, %r15
     jmp     *%r15
     .balign LOW_IRET_OFFSET
-    movabs  $pv_iret_entry, %r15
-    jmp     *%r15
+low_iret:
+    movb    $1, pv_shared_info_page+UPCALL_MASK
+    mov     %esp, %r15d
+    mov     $iret_frame+8, %rsp     /* what Xen returns by; the place of RAX holds EFLAGS first */
+    pushfq
+    cmpl    $0, pv_low_pages+VCPU_PENDING
+    jne     3f
+low_iret_loads:                     /* behind the site's number: eip cs eflags esp ss; 32-bit addresses, to wrap as the guest's do */
+    mov     8(%r15d), %r10          /* CS and EFLAGS at once */
+    mov     4(%r15d), %r8d
+    mov     12(%r15d), %r9d
+    mov     16(%r15d), %r11d
+    mov     20(%r15d), %r12d
+low_iret_loads_end:
+    and     pv_fast+FAST_RETURN_MASK, %r10
+    cmp     pv_fast+FAST_RETURN_VALUE, %r10
+    jne     2f
+    cmp     iret_frame+64, %r12w
+    jne     2f
+    mov     pv_fast+FAST_WATCH, %r13
+    mov     (%r13), %r13
+    cmp     pv_fast+FAST_WATCH_VALUE, %r13
+    jne     2f
+    movb    $VCPU_IF_SET, pv_low_pages+VCPU_IF
+    incq    pv_guest+COUNT_FAST_RETURNS
+    mov     %rax, (%rsp)
+    mov     %rcx, 16(%rsp)
+    mov     %r8, 32(%rsp)
+    mov     %r9, 48(%rsp)
+    mov     %r11, 56(%rsp)
+    mov     $__HYPERVISOR_iret, %eax
+    syscall
+2:  movabs  $iret_slow, %r14
+    jmp     *%r14
+3:  movabs  $iret_attention, %r14
+    jmp     *%r14
 pv_low_entry_end:
 
 .macro SAVE_GPRS
@@ -66,16 +104,51 @@ pv_low_entry_end:
     jae     \to
 .endm
 
-/* The stack that the TSS has for the guest's kernel, or (slow): its ESP is %r10d. Clobbers \tss and \scratch. */
-.macro KERNEL_STACK slow, tss, ss, scratch
-    mov     pv_fast+FAST_STACK(%rip), %\tss
-    mov     4(%\tss), %\ss\()d
-    mov     (%\tss), %r10d
-    cmp     pv_fast+FAST_SS0(%rip), %\ss\()w
+/* (register): the stack that the TSS has for the guest's kernel, SS0 in its upper half; to (changed) if it was another. */
+.macro KERNEL_STACK register, scratch, changed
+    mov     pv_fast+FAST_STACK, %\scratch
+    mov     (%\scratch), %\register
+    cmp     pv_fast+FAST_STACK_VALUE, %\register
+    jne     \changed
+.endm
+
+/* Whether that may be used: the kernel's SS, nothing of the VMM's, and any frame in one page, so that only its first word
+ * can fault. */
+.macro CHECK_STACK slow
+    mov     %r10, %r9
+    shr     $32, %r9
+    cmp     pv_fast+FAST_SS0, %r9w
     jne     \slow
-    lea     -1(%r10d), %\scratch
-    cmp     $LOW_REGION, %\scratch  /* nothing of the guest's is there */
+    lea     -1(%r10d), %r9d
+    cmp     $LOW_REGION, %r9d
     jae     \slow
+    and     $0xfff, %r9d
+    cmp     $FAULT_FRAME-1, %r9d
+    jb      \slow
+    mov     %r10, pv_fast+FAST_STACK_VALUE
+.endm
+
+/*
+ * To the guest's handler (far), interrupts off: the frame is written, the stack ends at %r10d, user code's EFLAGS are on the VMM's
+ * stack at (eflags). Between the two labels an event may come; the frame is (size) bytes.
+ */
+.macro ENTER_GATE name, far, eflags, size
+    movb    $0, pv_low_pages+VCPU_IF
+    mov     $\eflags, %rsp
+\name\()_critical:
+    movb    $0, pv_shared_info_page+UPCALL_MASK
+    cmpb    $0, pv_shared_info_page+UPCALL_PENDING
+    jne     \name\()_again
+    popfq
+    lea     -\size(%r10d), %esp
+    ljmp    *pv_fast+\far
+\name\()_again:                     /* as resume_again, with the guest at its handler */
+    movb    $1, pv_shared_info_page+UPCALL_MASK
+\name\()_critical_end:
+    mov     pv_fast+\far, %r8d
+    mov     -12(%r10d), %r9d        /* EFLAGS in the frame */
+    lea     -\size(%r10d), %r10d
+    jmp     gate_again
 .endm
 
 .macro LOAD_GPRS
@@ -89,9 +162,6 @@ pv_low_entry_end:
 .endm
 
 pv_operation_entry:
-    mov     pv_upcall_mask(%rip), %r15
-    movb    $1, (%r15)
-operation_masked:
     mov     %esp, %esp
     SAVE_GPRS
     mov     (%rsp), %edi
@@ -106,7 +176,6 @@ operation_masked:
 pv_resume:
     lea     pv_stack_top(%rip), %rsp
     call    pv_xen_prepare
-    mov     pv_upcall_mask(%rip), %r15
     test    %eax, %eax
     jnz     return_to_user
     push    $FLAT_RING3_SS32
@@ -116,12 +185,12 @@ pv_resume:
     push    pv_guest+CPU_EIP(%rip)
     LOAD_GPRS
 resume_critical:
-    movb    $0, (%r15)
-    cmpb    $0, -1(%r15) /* evtchn_upcall_pending stands before the mask */
+    movb    $0, pv_shared_info_page+UPCALL_MASK
+    cmpb    $0, pv_shared_info_page+UPCALL_PENDING
     jne     resume_again
     iretq
 resume_again: /* events are still unmasked: one may come here, too */
-    movb    $1, (%r15)
+    movb    $1, pv_shared_info_page+UPCALL_MASK
 resume_critical_end:
     lea     pv_stack_top(%rip), %rsp
     call    pv_xen_events
@@ -141,96 +210,56 @@ return_to_user:
     push    $0
     jmp     hypercall_page + __HYPERVISOR_iret * HYPERCALL_SIZE
 
-/*
- * IRET to user code: fast.h. The VMM's stack is taken at once; what is read of the guest's may fault, then the long way is
- * taken (vmm_trap). 32-bit addresses, so that they wrap as the guest's do.
- */
-pv_iret_entry:
-    movb    $1, pv_shared_info_page+UPCALL_MASK(%rip)
-iret_masked:
-    mov     %esp, %r15d
-    lea     pv_stack_top(%rip), %rsp
-    pushfq
-    testl   $FLAGS_NT, (%rsp)       /* a return to another task */
-    jnz     iret_slow
-    cmpb    $0, pv_guest+VMM_REFILL(%rip)
-    jne     iret_refill
-iret_loads:
-    mov     4(%r15d), %r8d          /* behind the site's number: eip cs eflags esp ss */
-    mov     8(%r15d), %r9d
-    mov     12(%r15d), %r10d
-    mov     16(%r15d), %r11d
-    mov     20(%r15d), %r12d
-iret_loads_end:
-    cmp     pv_fast+FAST_USER_CS(%rip), %r9w
-    jne     iret_slow
-    cmp     pv_fast+FAST_USER_SS(%rip), %r12w
-    jne     iret_slow
-    mov     pv_fast+FAST_USER_CODE(%rip), %r13
-    mov     (%r13), %r13
-    cmp     pv_fast+FAST_USER_CODE_VALUE(%rip), %r13
-    jne     iret_slow
-    mov     pv_fast+FAST_USER_STACK(%rip), %r13
-    mov     (%r13), %r13
-    cmp     pv_fast+FAST_USER_STACK_VALUE(%rip), %r13
-    jne     iret_slow
-    mov     %r10d, %r13d
-    and     $FLAGS_RARE, %r13d
-    cmp     $EFLAGS_IF, %r13d
-    jne     iret_slow
-    cmpb    $0, pv_low_pages+VCPU_PENDING(%rip)
-    jne     iret_slow
-    mov     %gs, %r13d
-    cmp     pv_fast+FAST_USER_GS(%rip), %r13d
-    jne     iret_slow
-    mov     pv_fast+FAST_WATCHES(%rip), %r13
-    test    %r13, %r13
-    jz      2f
-1:  mov     pv_fast+FAST_WATCH-8(, %r13, 8), %r14
-    mov     (%r14), %r14
-    cmp     pv_fast+FAST_WATCH_VALUE-8(, %r13, 8), %r14
-    jne     iret_slow
-    dec     %r13
-    jnz     1b
-2:  movb    $VCPU_IF_SET, pv_low_pages+VCPU_IF(%rip)
-    incq    pv_guest+COUNT_FAST_RETURNS(%rip)
-    push    pv_fast+FAST_USER_SS(%rip)
-    push    %r11
-    and     $FLAGS_USER, %r10d
-    push    %r10
-    push    pv_fast+FAST_USER_CS(%rip)
-    push    %r8
-    push    $0
-    jmp     hypercall_page + __HYPERVISOR_iret * HYPERCALL_SIZE
+/* IRET that is not fast, with the guest's ESP in %r15 and its EFLAGS where %rsp is. */
 iret_slow:
-    lea     pv_stack_top-8(%rip), %rsp
     popfq
     mov     %r15, %rsp
-    jmp     operation_masked
+    jmp     pv_operation_entry
 
+/* Something beside the common case waits: an interrupt, a base of GS, a page, or descriptors. */
+iret_attention:
+    cmpw    $0, pv_low_pages+VCPU_PENDING /* and VCPU_GS behind it */
+    jne     iret_slow
+    cmpb    $0, pv_low_pages+VCPU_REFILL
+    je      iret_watches
 /* Back from a page fault: what the guest mapped meanwhile is mapped now, which saves the fault that would ask for it. */
-iret_refill:
-    mov     pv_guest+VMM_REFILL_ENTRY(%rip), %r13
+    mov     pv_guest+VMM_REFILL_ENTRY, %r13
     test    %r13, %r13
     jz      1f
     mov     (%r13), %r13
-    cmp     pv_guest+VMM_REFILL_VALUE(%rip), %r13
-    je      iret_loads
-1:  push    %rax
+    cmp     pv_guest+VMM_REFILL_VALUE, %r13
+    je      4f
+1:  mov     $pv_stack_top, %rsp
+    push    %rax
     push    %rcx
     push    %rdx
     push    %rsi
-    push    %rdi                    /* and %rsp is a multiple of 16 */
+    push    %rdi
+    push    %r15                    /* and %rsp is a multiple of 16 */
     cld
     call    pv_xen_refill
     test    %eax, %eax
+    pop     %r15
     pop     %rdi
     pop     %rsi
     pop     %rdx
     pop     %rcx
     pop     %rax
-    jz      iret_loads
-    jmp     iret_slow
+    mov     $iret_frame, %rsp
+    jnz     iret_slow
+4:  movb    $0, pv_low_pages+VCPU_REFILL
+iret_watches:                       /* the first is looked at where it goes on */
+    mov     pv_fast+FAST_WATCHES, %r13
+2:  cmp     $1, %r13
+    jbe     3f
+    mov     pv_fast+FAST_WATCH-8(, %r13, 8), %r14
+    mov     (%r14), %r14
+    cmp     pv_fast+FAST_WATCH_VALUE-8(, %r13, 8), %r14
+    jne     iret_slow
+    dec     %r13
+    jmp     2b
+3:  mov     $LOW_ENTRY+(low_iret_loads-pv_low_entry), %r14d
+    jmp     *%r14
 
 /*
  * A page fault of user code: fast.h. [rcx] [r11] [error] rip cs rflags rsp ss, events are masked. It is the guest's if
@@ -241,6 +270,8 @@ page_fault_entry:
     pop     %r11
     testb   $3, 16(%rsp)
     jz      page_fault_slow
+    testl   $FLAGS_RARE, 24(%rsp)
+    jnz     page_fault_slow
     mov     pv_shared_info_page+FAULT_ADDRESS(%rip), %r8
     mov     $LOW_REGION, %r9d
     cmp     %r9, %r8                /* the VMM's, or not an address of a 32-bit guest */
@@ -291,34 +322,28 @@ page_not_present:
     mov     (%r9), %r9
     cmp     pv_fast+FAST_FAULT_GATE_VALUE(%rip), %r9
     jne     page_fault_slow
-    KERNEL_STACK page_fault_slow, r9, r12, r12d
-    mov     24(%rsp), %r9d
-    and     $FLAGS_IMAGE, %r9d
-    or      $FLAGS_IMAGE_SET, %r9d
-    mov     40(%rsp), %r12d
-    mov     32(%rsp), %r15d
-page_fault_stores:                  /* may fault, then the long way is taken */
-    mov     %r12d, -4(%r10d)
-    mov     %r15d, -8(%r10d)
-    mov     %r9d, -12(%r10d)
-    mov     16(%rsp), %r12d
-    mov     8(%rsp), %r15d
-    mov     %r12d, -16(%r10d)
-    mov     %r15d, -20(%r10d)
+    KERNEL_STACK r10, r12, page_fault_stack
+page_fault_store:                   /* may fault, then the long way is taken */
     mov     %r13d, -24(%r10d)
-page_fault_stores_end:
-    mov     %r11, pv_guest+VMM_REFILL_ENTRY(%rip)
-    mov     %r14, pv_guest+VMM_REFILL_VALUE(%rip)
-    mov     %r8d, pv_guest+VMM_REFILL_VA(%rip)
-    movb    $1, pv_guest+VMM_REFILL(%rip)
-    mov     %r8d, pv_guest+CPU_CR2(%rip)
-    mov     %r8d, pv_low_pages+VCPU_CR2(%rip)
-    incq    pv_guest+COUNT_FAST_FAULTS(%rip)
-    incq    pv_guest+COUNT_PAGE_FAULTS(%rip)
-    lea     -24(%r10d), %r10d
-    mov     pv_fast+FAST_FAULT_EIP(%rip), %r8
-    add     $8, %rsp
-    jmp     gate_enter
+    pop     %r12
+    popq    -20(%r10d)              /* four bytes more than the word, which the next overwrites */
+    popq    -16(%r10d)
+    popq    -12(%r10d)
+    popq    -8(%r10d)
+    pop     %r12
+    mov     %r12d, -4(%r10d)
+    mov     %r11, pv_guest+VMM_REFILL_ENTRY
+    mov     %r14, pv_guest+VMM_REFILL_VALUE
+    mov     %r8d, pv_guest+VMM_REFILL_VA
+    movb    $1, pv_low_pages+VCPU_REFILL
+    mov     %r8d, pv_guest+CPU_CR2
+    mov     %r8d, pv_low_pages+VCPU_CR2
+    incq    pv_guest+COUNT_FAST_FAULTS
+    incq    pv_guest+COUNT_PAGE_FAULTS
+    ENTER_GATE fault, FAST_FAULT_FAR, pv_stack_top-24, FAULT_FRAME
+page_fault_stack:
+    CHECK_STACK page_fault_slow
+    jmp     page_fault_store
 page_fault_slow:
     push    $PF_VECTOR
     jmp     trap_common
@@ -329,53 +354,33 @@ int80_entry:
     pop     %r11
     testb   $3, 8(%rsp)
     jz      int80_slow
-    mov     pv_fast+FAST_GATE(%rip), %r8
+    testl   $FLAGS_RARE, 16(%rsp)
+    jnz     int80_slow
+    mov     pv_fast+FAST_GATE, %r8
     mov     (%r8), %r8
-    cmp     pv_fast+FAST_GATE_VALUE(%rip), %r8
+    cmp     pv_fast+FAST_GATE_VALUE, %r8
     jne     int80_slow
-    KERNEL_STACK int80_slow, r8, r9, r11d
-    mov     16(%rsp), %r9d
-    and     $FLAGS_IMAGE, %r9d
-    or      $FLAGS_IMAGE_SET, %r9d
-    mov     (%rsp), %r8d
-    mov     8(%rsp), %r12d
-    mov     24(%rsp), %r13d
-    mov     32(%rsp), %r14d
-int80_stores:                       /* may fault, then the long way is taken */
-    mov     %r14d, -4(%r10d)
-    mov     %r13d, -8(%r10d)
-    mov     %r9d, -12(%r10d)
-    mov     %r12d, -16(%r10d)
-    mov     %r8d, -20(%r10d)
-int80_stores_end:
-    incq    pv_guest+COUNT_FAST_CALLS(%rip)
-    lea     -20(%r10d), %r10d
-    mov     pv_fast+FAST_EIP(%rip), %r8
-/* To the handler at %r8, with the frame at %r10 and interrupts off. rip cs rflags rsp ss are the user code's. */
-gate_enter:
-    mov     %gs, %r9d
-    mov     %r9d, pv_fast+FAST_USER_GS(%rip) /* user code may have loaded it itself */
-    movb    $0, pv_low_pages+VCPU_IF(%rip)
-    mov     %r8, (%rsp)
-    movq    $FLAT_RING3_CS32, 8(%rsp)
-    andl    $FLAGS_KEPT_BY_GATE, 16(%rsp)
-    mov     %r10, 24(%rsp)
-    movq    $FLAT_RING3_SS32, 32(%rsp)
-gate_critical:
-    movb    $0, pv_shared_info_page+UPCALL_MASK(%rip)
-    cmpb    $0, pv_shared_info_page+UPCALL_PENDING(%rip)
-    jne     gate_again
-    iretq
-gate_again: /* as resume_again, with the guest at its handler */
-    movb    $1, pv_shared_info_page+UPCALL_MASK(%rip)
-gate_critical_end:
+    KERNEL_STACK r10, r9, int80_stack
+int80_store:                        /* may fault, then the long way is taken */
+    popq    -20(%r10d)              /* as above */
+    popq    -16(%r10d)
+    popq    -12(%r10d)
+    popq    -8(%r10d)
+    pop     %r9
+    mov     %r9d, -4(%r10d)
+    incq    pv_guest+COUNT_FAST_CALLS
+    ENTER_GATE call, FAST_FAR, pv_stack_top-24, CALL_FRAME
+int80_stack:
+    CHECK_STACK int80_slow
+    jmp     int80_store
+
+/* An event came on the way to the handler at %r8, with the frame at %r10 and EFLAGS in %r9. */
+gate_again:
     SAVE_GPRS
-    mov     (%rsp), %rax
-    mov     %rax, pv_guest+CPU_EIP(%rip)
-    mov     16(%rsp), %rax
-    mov     %rax, pv_guest+CPU_EFLAGS(%rip)
-    mov     24(%rsp), %rax
-    mov     %rax, pv_guest+CPU_GPR+4*8(%rip)
+    and     $FLAGS_KEPT_BY_GATE, %r9d
+    mov     %r8, pv_guest+CPU_EIP(%rip)
+    mov     %r9, pv_guest+CPU_EFLAGS(%rip)
+    mov     %r10, pv_guest+CPU_GPR+4*8(%rip)
     movl    $0, pv_guest+CPU_USER(%rip)
     lea     pv_stack_top(%rip), %rsp
     cld
@@ -419,53 +424,58 @@ vmm_trap:
     cmpl    $EVENT_VECTOR, 16(%rsp)
     jne     vmm_fault
     mov     $LOW_ENTRY, %ecx
-    sub     %rax, %rcx
-    neg     %rcx
-    cmp     $pv_low_entry_end - pv_low_entry, %rcx
-    jb      2f
-    lea     pv_operation_entry(%rip), %rcx
     cmp     %rcx, %rax
-    jb      3f
-    lea     operation_masked(%rip), %rcx
+    je      2f
+    mov     $LOW_ENTRY+(low_iret-pv_low_entry), %ecx
     cmp     %rcx, %rax
-    jb      2f
-3:
-    UNLESS_IN pv_iret_entry, iret_masked, 3f
+    jne     3f
 2:  pop     %rcx
     pop     %rax
     add     $16, %rsp
     orl     $3, 8(%rsp)
     iretq
 3:
-    UNLESS_IN gate_critical, gate_critical_end, 3f
+    UNLESS_IN call_critical, call_critical_end, 3f
+    lea     call_again(%rip), %rcx
+    jmp     5f
+3:
+    UNLESS_IN fault_critical, fault_critical_end, 3f
+    lea     fault_again(%rip), %rcx
+5:  mov     %rcx, %r8
     pop     %rcx
     pop     %rax
-    mov     40(%rsp), %rsp          /* of what was interrupted */
-    jmp     gate_again
+    jmp     *%r8
 3:
     UNLESS_IN resume_critical, resume_critical_end, 1f
-    mov     pv_upcall_mask(%rip), %r15
     jmp     resume_again
 /* Guest memory that is not mapped: the long way walks the guest's tables. */
 vmm_fault:
     cmpl    $PF_VECTOR, 16(%rsp)
     jne     1f
-    UNLESS_IN int80_stores, int80_stores_end, 3f
+    lea     int80_store(%rip), %rcx
+    cmp     %rcx, %rax
+    jne     3f
     pop     %rcx
     pop     %rax
-    mov     40(%rsp), %rsp
+    mov     40(%rsp), %rsp          /* of what was interrupted */
     jmp     int80_slow
 3:
-    UNLESS_IN page_fault_stores, page_fault_stores_end, 3f
+    lea     page_fault_store(%rip), %rcx
+    cmp     %rcx, %rax
+    jne     3f
     pop     %rcx
     pop     %rax
     mov     40(%rsp), %rsp
-    mov     %r8, pv_shared_info_page+FAULT_ADDRESS(%rip)
+    mov     %r8, pv_shared_info_page+FAULT_ADDRESS
     jmp     page_fault_slow
 3:
-    UNLESS_IN iret_loads, iret_loads_end, 1f
+    mov     $LOW_ENTRY+(low_iret_loads-pv_low_entry), %ecx
+    sub     %rcx, %rax
+    cmp     $low_iret_loads_end-low_iret_loads, %rax
+    jae     1f
     pop     %rcx
     pop     %rax
+    mov     $iret_frame, %rsp
     jmp     iret_slow
 1:  add     $16, %rsp
     mov     %rsp, %rdi
@@ -500,7 +510,7 @@ pv_failsafe_entry:
     jmp     trap_common
 .endm
     .balign 32
-pv_trap_entries: /* 32 bytes each: vectors 0 to 19, then 0x80 */
+pv_trap_entries: /* 32 bytes each: vectors 0 to 19 */
     .irp v, 0,1,2,3,4,5,6,7
     TRAP \v, 0
     .endr
@@ -509,22 +519,23 @@ pv_trap_entries: /* 32 bytes each: vectors 0 to 19, then 0x80 */
     .irp v, 10,11,12,13
     TRAP \v, 1
     .endr
-    .balign 32
-    jmp     page_fault_entry
+    TRAP 14, 1 /* not this one: page_fault_entry */
     .balign 32
     TRAP 15, 0
     TRAP 16, 0
     TRAP 17, 1
     TRAP 18, 0
     TRAP 19, 0
-    .balign 32
-    jmp     int80_entry
 
     .bss
     .balign 16
     .skip   65536
 pv_stack_top:
     .globl  pv_stack_top
+    .skip   8192
+iret_frame: /* struct iret_context: rax r11 rcx flags rip cs rflags rsp ss */
+    .skip   72
+    .globl  iret_frame
 
 #define NOTE_S(type, str) .balign 4; .long 4, 9f-8f, type; .asciz "Xen"; 8: .asciz str; 9: .balign 4
 #define NOTE_W(type, val) .balign 4; .long 4, 9f-8f, type; .asciz "Xen"; 8: .quad val; 9: .balign 4

@@ -5,7 +5,7 @@
 
 #define PV_XEN_LOW_BASE  0xffc00000u
 #define PV_XEN_LOW_ENTRY (PV_XEN_LOW_BASE + 0x1000)
-#define PV_XEN_LOW_IRET  (PV_XEN_LOW_ENTRY + 0x10) /* the same for IRET */
+#define PV_XEN_LOW_IRET  (PV_XEN_LOW_ENTRY + 0x20) /* the same for IRET */
 /* PREVIRT_COUNTERS_GUEST: the counters, read-only */
 #define PV_XEN_LOW_STUBS (PV_XEN_LOW_BASE + 0x3000)
 

@@ -39,7 +39,10 @@
 
 extern char hypercall_page[], pv_trap_entries[], pv_event_entry[], pv_failsafe_entry[],
     pv_stack_top[];
-extern char pv_low_entry[], pv_low_entry_end[];
+extern char pv_low_entry[], pv_low_entry_end[], page_fault_entry[], int80_entry[];
+
+/* What HYPERVISOR_iret takes from the stack (asm-x86/xen-x86_64.h). Fast returns use this one. */
+extern struct iret_context iret_frame;
 
 /* The last segment of the image, which `previrt pack` replaces: one page of header, then the
  * guest's ELF file. */
@@ -68,7 +71,6 @@ extern const struct pv_xen_guest pv_guest_segment;
 static struct pv_vmm vmm;
 extern struct pv_vmm pv_guest
     __attribute__((alias("vmm"))); /* entry.S: begins with struct pv_cpu */
-volatile uint8_t *pv_upcall_mask;
 
 static struct pv_node nodes[PV_NODES];
 static struct pv_op_site sites[SITES_MAX];
@@ -482,6 +484,13 @@ static void x_activate(void *context, unsigned space)
 }
 
 static int segments_stale; /* a descriptor was changed: what is loaded may be of the old one */
+
+/* Before user code runs, its base of GS is made to fit. */
+static void gs_loaded(void)
+{
+    vmm.page->attention[PV_ATTENTION_GS] = 1;
+}
+
 static uint64_t gdt_frame[512] __attribute__((aligned(4096)));
 
 static void x_set_descriptor(void *context, unsigned index, uint64_t descriptor)
@@ -491,7 +500,7 @@ static void x_set_descriptor(void *context, unsigned index, uint64_t descriptor)
 
     (void)context;
     segments_stale = 1;
-    pv_fast.user_gs = ~0u; /* before user code runs they are loaded again */
+    gs_loaded();
     vmm.count.descriptors++;
     if (r)
         pv_printf(&vmm, "previrt: Xen refused descriptor %u = %#llx: %ld\n", index,
@@ -508,7 +517,7 @@ static void x_set_local_descriptor(void *context, unsigned index, uint64_t descr
 
     (void)context;
     segments_stale = 1;
-    pv_fast.user_gs = ~0u; /* before user code runs they are loaded again */
+    gs_loaded();
     if (r)
         pv_printf(&vmm, "previrt: Xen refused local descriptor %u = %#llx: %ld\n", index,
                   (unsigned long long)descriptor, r);
@@ -700,6 +709,7 @@ static void x_segment_load(void *context, unsigned sreg, uint16_t s)
         break;
     case PV_GS:
         __asm__ volatile("mov %0, %%gs" ::"r"(s));
+        gs_loaded();
         break;
     }
 }
@@ -728,8 +738,8 @@ static uint16_t x_segment_read(void *context, unsigned sreg)
 
 /*
  * Xen keeps two bases for GS, and swaps them when it changes between kernel and user mode; the
- * selector is not swapped. So a load of GS here says only which selector user code will see: before
- * it runs, its base is made to fit.
+ * selector is not swapped. So a load of GS in kernel mode says only which selector user code will
+ * see: before it runs, its base is made to fit. Loads of user code's own need nothing.
  */
 
 /* Loads a data segment again. A selector that became bad is 0 for user code (SDM 2A, IRET). */
@@ -750,19 +760,16 @@ static void reload(unsigned sreg)
 /* Before user code runs. */
 static void user_segments(void)
 {
-    uint16_t gs;
-
     if (segments_stale) {
         reload(PV_ES);
         reload(PV_DS);
         reload(PV_FS);
         segments_stale = 0;
-        pv_fast.user_gs = ~0u;
     }
-    gs = x_segment_read(NULL, PV_GS);
-    if (gs != pv_fast.user_gs) {
-        hypercall3(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, gs, 0);
-        pv_fast.user_gs = gs;
+    if (vmm.page->attention[PV_ATTENTION_GS]) {
+        hypercall3(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, x_segment_read(NULL, PV_GS),
+                   0);
+        vmm.page->attention[PV_ATTENTION_GS] = 0;
     }
 }
 
@@ -812,11 +819,17 @@ static void close_gates(void)
     pv_fast.gate_value = pv_fast.fault_gate_value = 1;
 }
 
+static void close_returns(void)
+{
+    pv_fast.return_value = ~0ull;
+}
+
 /*
  * A present interrupt gate of the type and privilege in (type), under (mask), to the code segment
- * that the kernel has anyway. NULL: it is not; or where the guest has it, and (eip) is the handler.
+ * that the kernel has anyway. NULL: it is not; or where the guest has it, and (far) is the handler.
  */
-static const uint64_t *gate_word(unsigned vector, unsigned mask, unsigned type, uint64_t *eip)
+static const uint64_t *gate_word(unsigned vector, unsigned mask, unsigned type,
+                                 struct pv_xen_far *far)
 {
     const uint64_t *word;
 
@@ -825,7 +838,8 @@ static const uint64_t *gate_word(unsigned vector, unsigned mask, unsigned type, 
     word = guest_word(vmm.cpu.idt_base + vector * 8);
     if (!word || (*word >> 40 & mask) != type || (*word >> 16 & 0xfffc) != vmm.cpu.kernel_cs)
         return NULL;
-    *eip = (*word >> 32 & 0xffff0000) | (*word & 0xffff);
+    far->offset = (uint32_t)((*word >> 32 & 0xffff0000) | (*word & 0xffff));
+    far->selector = FLAT_RING3_CS32;
     return word;
 }
 
@@ -836,11 +850,14 @@ static void fast_tables(void)
     const uint64_t *word;
 
     close_gates();
+    close_returns();
     pv_fast.fault_error = PFE_W | (cpu->efer & EFER_NXE ? PFE_I : 0);
     pv_fast.reserved = PTE_RESERVED | (cpu->efer & EFER_NXE ? 0 : PTE_NX);
-    pv_fast.user_cs = 0;
     pv_fast.kernel_cs = cpu->kernel_cs;
     pv_fast.ss0 = cpu->kernel_ss;
+    pv_fast.stack_value = (uint64_t)cpu->kernel_ss << 32 | PV_PAGE_SIZE; /* as good as any */
+    pv_fast.watch[0] = &pv_fast.never;
+    pv_fast.watch_value[0] = pv_fast.never;
     pv_fast.watches = vmm.watches;
     for (unsigned w = 0; w < vmm.watches; w++) {
         pv_fast.watch[w] = guest_word(cpu->gdt_base + vmm.watch[w] * 8u);
@@ -848,6 +865,7 @@ static void fast_tables(void)
         if (!pv_fast.watch[w])
             pv_fast.watches = PV_WATCHES;
     }
+    vmm.page->attention[PV_ATTENTION_BACKEND] = pv_fast.watches > 1;
     pv_fast.stack =
         cpu->tss_limit >= PV_TSS_ESP0_END ? guest_word(cpu->tss_base + PV_TSS_ESP0) : NULL;
     if (!pv_fast.stack)
@@ -857,12 +875,12 @@ static void fast_tables(void)
         (cpu->kernel_ss & 3) ||
         !descriptor_word((uint16_t)cpu->kernel_ss, KERNEL_STACK_MASK, KERNEL_STACK))
         return;
-    word = gate_word(PV_SYSCALL_VECTOR, GATE_USER_MASK, USER_GATE, &pv_fast.eip);
+    word = gate_word(PV_SYSCALL_VECTOR, GATE_USER_MASK, USER_GATE, &pv_fast.far);
     if (word) {
         pv_fast.gate_value = *word;
         pv_fast.gate = word;
     }
-    word = gate_word(VECTOR_PF, GATE_MASK, INTERRUPT_GATE, &pv_fast.fault_eip);
+    word = gate_word(VECTOR_PF, GATE_MASK, INTERRUPT_GATE, &pv_fast.fault_far);
     if (word) {
         pv_fast.fault_gate_value = *word;
         pv_fast.fault_gate = word;
@@ -872,19 +890,19 @@ static void fast_tables(void)
 /* The selectors that user code has now are those that it comes back to. */
 static void fast_user(void)
 {
+    const uint32_t returns = EFLAGS_FIXED | EFLAGS_IF, rare = ~(EFLAGS_USER & ~EFLAGS_TF) | returns;
     const struct pv_cpu *cpu = &vmm.cpu;
+    const uint16_t cs = (uint16_t)cpu->user_cs, ss = (uint16_t)cpu->user_ss;
 
-    pv_fast.user_cs = 0;
-    pv_fast.user_ss = (uint16_t)cpu->user_ss;
-    if ((cpu->user_cs & 3) != 3 || (cpu->user_ss & 3) != 3 || pv_fast.watches == PV_WATCHES)
+    close_returns();
+    if ((cs & 3) != 3 || (ss & 3) != 3 || pv_fast.watches == PV_WATCHES ||
+        !descriptor_word(cs, USER_CODE_MASK, USER_CODE) ||
+        !descriptor_word(ss, USER_STACK_MASK, USER_STACK))
         return;
-    pv_fast.user_code = descriptor_word((uint16_t)cpu->user_cs, USER_CODE_MASK, USER_CODE);
-    pv_fast.user_stack = descriptor_word((uint16_t)cpu->user_ss, USER_STACK_MASK, USER_STACK);
-    if (!pv_fast.user_code || !pv_fast.user_stack)
-        return;
-    pv_fast.user_code_value = *pv_fast.user_code;
-    pv_fast.user_stack_value = *pv_fast.user_stack;
-    pv_fast.user_cs = (uint16_t)cpu->user_cs;
+    pv_fast.return_mask = (uint64_t)rare << 32 | 0xffff;
+    pv_fast.return_value = (uint64_t)returns << 32 | cs;
+    iret_frame.cs = cs;
+    iret_frame.ss = ss;
 }
 
 /* Before every return to the guest. */
@@ -897,12 +915,14 @@ static void fast_update(void)
         vmm.tables_changed = 0;
         fast_tables();
     }
-    if (cpu->user && (cpu->user_cs != pv_fast.user_cs || cpu->user_ss != pv_fast.user_ss))
+    if (cpu->user &&
+        ((uint16_t)cpu->user_cs != (uint16_t)pv_fast.return_value || cpu->user_ss != iret_frame.ss))
         fast_user();
-    /* The flags of user code that goes the fast ways have IF and no IOPL. */
-    if (cpu->iopl || (cpu->user && !pv_if(vmm.page))) {
+    /* The flags of user code that goes the fast ways have IF and no IOPL; IRET with NT is another
+     * thing. */
+    if (cpu->iopl || (cpu->user && !pv_if(vmm.page)) || (cpu->eflags & EFLAGS_NT)) {
         close_gates();
-        pv_fast.user_cs = 0;
+        close_returns();
         vmm.tables_changed = 1;
     }
 }
@@ -926,8 +946,6 @@ void pv_xen_operation(uint32_t number)
 void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
 {
     pv_interrupted(&vmm, cs, ss);
-    if (vmm.cpu.user)
-        pv_fast.user_gs = x_segment_read(NULL, PV_GS); /* user code may have loaded it itself */
     if (vector == EVENT_VECTOR) {
         pv_xen_events();
         return;
@@ -1087,15 +1105,15 @@ void pv_xen_main(start_info_t *si)
                                   .entry = LOW_ENTRY,
                                   .iret_entry = PV_XEN_LOW_IRET,
                                   .entry_selector = FLAT_RING3_CS64,
-                                  .native_tsc = 1};
+                                  .native_tsc = 1,
+                                  .tell_gs = 1};
 
     r = hypercall5(__HYPERVISOR_update_va_mapping, pv_shared_info_page,
                    si->shared_info | X_P | X_RW, UVMF_INVLPG, 0, 0);
     if (r)
         panic("cannot map shared_info", r);
     shared_info = (shared_info_t *)pv_shared_info_page;
-    pv_upcall_mask = &shared_info->vcpu_info[0].evtchn_upcall_mask;
-    *pv_upcall_mask = 1;
+    shared_info->vcpu_info[0].evtchn_upcall_mask = 1;
 
     frame = p2m[va_pfn(gdt_frame)];
     r = hypercall5(__HYPERVISOR_update_va_mapping, gdt_frame, frame << 12 | X_P, UVMF_INVLPG, 0, 0);
@@ -1124,7 +1142,9 @@ void pv_xen_main(start_info_t *si)
         traps[n].flags =
             4 | (vector == PV_SYSCALL_VECTOR || vector == VECTOR_BP || vector == VECTOR_OF ? 3 : 0);
         traps[n].cs = FLAT_KERNEL_CS;
-        traps[n++].address = (unsigned long)pv_trap_entries + 32 * v;
+        traps[n++].address = (unsigned long)(vector == PV_SYSCALL_VECTOR ? int80_entry
+                                             : vector == VECTOR_PF       ? page_fault_entry
+                                                                   : pv_trap_entries + 32 * v);
     }
     r = hypercall3(__HYPERVISOR_set_trap_table, traps, 0, 0);
     r = r ? r : hypercall3(__HYPERVISOR_set_callbacks, pv_event_entry, pv_failsafe_entry, 0);

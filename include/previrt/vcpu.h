@@ -37,14 +37,14 @@ struct previrt_vcpu_page {
     uint32_t eflags; /* image: bit 1 set, IF as the guest has it; byte 1 holds nothing but IF, and
                         the arithmetic flags are 0 */
     uint8_t pending; /* not 0: something waits for the virtual IF; sti then calls the dispatcher */
-    uint8_t reserved[3]; /* 0 */
-    uint32_t dispatcher; /* guest-virtual address, see struct previrt_vcpu_frame */
-    uint32_t version;    /* PREVIRT_VCPU_VERSION */
-    uint32_t segment[6]; /* selectors as the guest sees them, zero-extended: ES CS SS DS FS GS */
-    uint32_t ldtr;       /* selector, zero-extended */
-    uint32_t tr;         /* selector, zero-extended */
-    uint32_t cr[8];      /* CR0, CR2, CR3, CR4 as the guest sees them; 1, 5, 6, 7 unused */
-    uint32_t dr[8];      /* for the VMM's use */
+    uint8_t attention[3]; /* for the VMM's use: beside (pending), so that one look sees all */
+    uint32_t dispatcher;  /* guest-virtual address, see struct previrt_vcpu_frame */
+    uint32_t version;     /* PREVIRT_VCPU_VERSION */
+    uint32_t segment[6];  /* selectors as the guest sees them, zero-extended: ES CS SS DS FS GS */
+    uint32_t ldtr;        /* selector, zero-extended */
+    uint32_t tr;          /* selector, zero-extended */
+    uint32_t cr[8];       /* CR0, CR2, CR3, CR4 as the guest sees them; 1, 5, 6, 7 unused */
+    uint32_t dr[8];       /* for the VMM's use */
     uint32_t gdt_limit, gdt_base, idt_limit, idt_base; /* for the VMM's use */
     uint8_t vmm[PREVIRT_VCPU_PAGE_SIZE - 128];         /* for the VMM's use */
 };
@@ -132,6 +132,7 @@ static inline uint32_t previrt_vcpu_esp(uint32_t frame_address, uint32_t descrip
 /* Offsets, for assembler and templates. */
 #define PREVIRT_VCPU_EFLAGS     0x00
 #define PREVIRT_VCPU_PENDING    0x04
+#define PREVIRT_VCPU_ATTENTION  0x05
 #define PREVIRT_VCPU_DISPATCHER 0x08
 #define PREVIRT_VCPU_SEGMENTS   0x10
 #define PREVIRT_VCPU_LDTR       0x28
@@ -140,6 +141,7 @@ static inline uint32_t previrt_vcpu_esp(uint32_t frame_address, uint32_t descrip
 
 PREVIRT_VCPU_ASSERT(offsetof(struct previrt_vcpu_page, eflags) == PREVIRT_VCPU_EFLAGS);
 PREVIRT_VCPU_ASSERT(offsetof(struct previrt_vcpu_page, pending) == PREVIRT_VCPU_PENDING);
+PREVIRT_VCPU_ASSERT(offsetof(struct previrt_vcpu_page, attention) == PREVIRT_VCPU_ATTENTION);
 PREVIRT_VCPU_ASSERT(offsetof(struct previrt_vcpu_page, dispatcher) == PREVIRT_VCPU_DISPATCHER);
 PREVIRT_VCPU_ASSERT(offsetof(struct previrt_vcpu_page, version) == 0x0c);
 PREVIRT_VCPU_ASSERT(offsetof(struct previrt_vcpu_page, segment) == PREVIRT_VCPU_SEGMENTS);

@@ -405,7 +405,7 @@ static enum outcome interrupt_return(struct pv_vmm *vmm, uint32_t next)
             return o;
         return task_switch(vmm, (uint16_t)link, PV_TASK_RETURN, next);
     }
-    if (vmm->refill)
+    if (vmm->page->attention[PV_ATTENTION_REFILL])
         pv_shadow_refill(vmm);
     if (load(vmm, cpu->gpr[PV_ESP], frame, 12, &o))
         return o;

@@ -524,7 +524,7 @@ void pv_shadow_refill(struct pv_vmm *vmm)
     struct pv_node *node;
     uint64_t pde, e;
 
-    vmm->refill = 0;
+    vmm->page->attention[PV_ATTENTION_REFILL] = 0;
     if (in_low(vmm, va) || !(vmm->cpu.cr0 & CR0_PG) || pv_walk(vmm, va, &walk) || walk.large ||
         !(walk.flags & PTE_A))
         return;

@@ -13,6 +13,7 @@
 #define MODRM_MOV_DISP32 0x05
 #define MODRM_CMP_DISP32 0x3d
 #define OPCODE_JNE8      0x75
+#define OPCODE_JE32      0x84 /* behind 0f */
 #define OPCODE_JMP32     0xe9
 #define OPCODE_PUSHF     0x9c
 #define OPCODE_POPF      0x9d
@@ -25,7 +26,18 @@ static uint8_t *put32(uint8_t *p, uint32_t value)
     return p + sizeof value;
 }
 
-/* movb $IF, vIF; [pushf]; cmpb $0, pending; jne slow; [popf]; jmp resume; slow: [popf] */
+/* (opcode) rel32 to the instruction behind the site */
+static uint8_t *put_jump(const struct previrt_stub_request *q, uint8_t *p, uint8_t opcode)
+{
+    *p++ = opcode;
+    return put32(p, q->resume - (q->stub_address + (uint32_t)(p - q->code) + 4));
+}
+
+/*
+ * movb $IF, vIF; [pushf]; cmpb $0, pending; jne slow; [popf]; jmp resume; slow: [popf]
+ * or, where flags are dead and the way back does not wrap at 4 GiB, which some translators forget
+ * for conditional jumps: movb $IF, vIF; cmpb $0, pending; je resume
+ */
 static uint8_t *emit_sti(struct pv_vmm *vmm, struct previrt_stub_request *q, struct pv_stub *stub,
                          uint8_t *p)
 {
@@ -42,18 +54,34 @@ static uint8_t *emit_sti(struct pv_vmm *vmm, struct previrt_stub_request *q, str
     *p++ = OPCODE_CMPB_IMM, *p++ = MODRM_CMP_DISP32;
     p = put32(p, vmm->low_base + PREVIRT_VCPU_PENDING);
     *p++ = 0;
+    if (dead && q->stub_address - q->resume <= INT32_MAX) {
+        *p++ = 0x0f;
+        return put_jump(q, p, OPCODE_JE32);
+    }
     *p++ = OPCODE_JNE8, *p++ = dead ? 5 : 6;
     if (!dead) {
         stub->flags_to = p - q->code;
         *p++ = OPCODE_POPF;
     }
-    *p++ = OPCODE_JMP32;
-    p = put32(p, q->resume - (q->stub_address + (uint32_t)(p - q->code) + 4));
+    p = put_jump(q, p, OPCODE_JMP32);
     if (!dead) {
         stub->slow_flags = p - q->code;
         *p++ = OPCODE_POPF;
     }
     return p;
+}
+
+/* movb $1, attention; the operation itself; jmp resume */
+static uint8_t *emit_gs(struct pv_vmm *vmm, struct previrt_stub_request *q, struct pv_stub *stub,
+                        uint8_t *p)
+{
+    *p++ = OPCODE_MOVB_IMM, *p++ = MODRM_MOV_DISP32;
+    p = put32(p, vmm->low_base + PREVIRT_VCPU_ATTENTION + PV_ATTENTION_GS);
+    *p++ = 1;
+    __builtin_memcpy(p, q->bytes, q->insn->length);
+    p += q->insn->length;
+    stub->done = p - q->code;
+    return put_jump(q, p, OPCODE_JMP32);
 }
 
 int pv_stub_emit(void *context, struct previrt_stub_request *q)
@@ -65,18 +93,23 @@ int pv_stub_emit(void *context, struct previrt_stub_request *q)
     unsigned op = q->site->op;
     struct pv_op_site *site;
     struct pv_stub *stub;
+    int gs = 0;
 
     if (((op == PREVIRT_IA32_PUSH_SEG || op == PREVIRT_IA32_POP_SEG ||
           op == PREVIRT_IA32_MOV_FROM_SEG || op == PREVIRT_IA32_MOV_TO_SEG) &&
          q->insn->system_register != PV_CS && q->insn->system_register != PV_SS) ||
         (op == PREVIRT_IA32_RDTSC && stubs->native_tsc)) {
         /* the processor's own segment registers hold the guest's own selectors */
-        __builtin_memcpy(q->code, q->bytes, q->insn->length);
-        q->length = q->insn->length;
-        q->transfer = PREVIRT_TRANSFER_INLINE;
-        return PREVIRT_OK;
+        gs = stubs->tell_gs && q->insn->system_register == PV_GS &&
+             (op == PREVIRT_IA32_POP_SEG || op == PREVIRT_IA32_MOV_TO_SEG);
+        if (!gs) {
+            __builtin_memcpy(q->code, q->bytes, q->insn->length);
+            q->length = q->insn->length;
+            q->transfer = PREVIRT_TRANSFER_INLINE;
+            return PREVIRT_OK;
+        }
     }
-    if (q->inline_allowed && op != PREVIRT_IA32_STI) {
+    if (q->inline_allowed && op != PREVIRT_IA32_STI && !gs) {
         int r = stubs->inline_emit(stubs->inline_context, &base);
 
         if (r == PREVIRT_OK && base.transfer == PREVIRT_TRANSFER_INLINE) {
@@ -98,12 +131,17 @@ int pv_stub_emit(void *context, struct previrt_stub_request *q)
     q->shared = 0;
     if (op == PREVIRT_IA32_STI)
         p = emit_sti(vmm, q, stub, p);
+    if (gs)
+        p = emit_gs(vmm, q, stub, p);
     stub->push = p - q->code;
-    *p++ = OPCODE_PUSH32;
-    p = put32(p, stubs->count);
-    *p++ = OPCODE_LJMP;
-    p = put32(p, op == PREVIRT_IA32_IRET && stubs->iret_entry ? stubs->iret_entry : stubs->entry);
-    *p++ = stubs->entry_selector & 0xff, *p++ = stubs->entry_selector >> 8;
+    if (!gs) {
+        *p++ = OPCODE_PUSH32;
+        p = put32(p, stubs->count);
+        *p++ = OPCODE_LJMP;
+        p = put32(p,
+                  op == PREVIRT_IA32_IRET && stubs->iret_entry ? stubs->iret_entry : stubs->entry);
+        *p++ = stubs->entry_selector & 0xff, *p++ = stubs->entry_selector >> 8;
+    }
     q->length = p - q->code;
     stub->size = q->length;
     stubs->count++;
@@ -119,6 +157,8 @@ void pv_stub_copy_untranslated(struct pv_stubs *stubs)
         const struct pv_stub *stub = &stubs->stub[i];
         uint8_t *number = stubs->untranslated + (stub->address - stubs->address) + stub->push + 1;
 
+        if (stub->push == stub->size) /* it pushes none */
+            continue;
         number[3] |= PV_STUB_UNTRANSLATED >> 24;
     }
 }
@@ -204,6 +244,12 @@ void pv_stub_undo(struct pv_vmm *vmm)
         return;
     stub = &vmm->stubs.stub[index];
     offset = eip - stub->address;
+    if (stub->done && offset >= stub->done) {
+        const struct pv_op_site *site = &vmm->stubs.site[index];
+
+        cpu->eip = (gva_t)(site->address + site->room - (untranslated ? vmm->load_offset : 0));
+        return;
+    }
     if ((offset > stub->flags_from && offset <= stub->flags_to) ||
         (stub->slow_flags && offset == stub->slow_flags)) {
         if (pv_read(vmm, cpu->gpr[PV_ESP], &flags, sizeof flags, NULL)) {

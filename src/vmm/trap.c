@@ -302,7 +302,7 @@ void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2
             error &= ~PFE_I;
         cpu->cr2 = cr2;
         vmm->page->cr[2] = cr2;
-        vmm->refill = 1;
+        vmm->page->attention[PV_ATTENTION_REFILL] = 1;
         vmm->refill_va = cr2;
         vmm->refill_entry = NULL;
         break;
@@ -310,6 +310,11 @@ void pv_exception(struct pv_vmm *vmm, unsigned vector, uint32_t error, gva_t cr2
     case VECTOR_NP:
     case VECTOR_SS:
     case VECTOR_GP:
+        /* The processor's own instruction in a stub: as the guest's tables have it. */
+        if (vmm->undone) {
+            pv_stub_operation(vmm, vmm->undone_number);
+            return;
+        }
         /* The guest's table may have what the processor's has not yet. */
         if ((error & ERROR_SELECTOR) && !(error & ERROR_IDT) && pv_sync_descriptors(vmm))
             return;

@@ -53,7 +53,7 @@ enum pv_sreg { PV_ES, PV_CS, PV_SS, PV_DS, PV_FS, PV_GS };
 #define EFLAGS_VIP   (1u << 20)
 #define EFLAGS_ID    (1u << 21)
 /* what user code may hold in the real register while it runs */
-#define EFLAGS_USER 0x00250fd5u /* CF PF AF ZF SF TF IF DF OF AC ID without IOPL, NT, RF, VM */
+#define EFLAGS_USER 0x00250fd5u /* CF PF AF ZF SF TF IF DF OF RF AC ID without IOPL, NT, VM */
 
 /* CR0, CR4: SDM 3A 2.5 */
 #define CR0_PE   (1u << 0)
@@ -257,8 +257,10 @@ struct pv_stub {
     gva_t address;
     uint8_t flags_from, flags_to; /* the flags are there if from < offset <= to */
     uint8_t slow_flags;           /* ... and here, behind the jump to the slow path; 0: never */
-    uint8_t push;                 /* offset of `push $number`: behind it the number is there */
+    uint8_t push;                 /* offset of `push $number`: behind it the number is there;
+                                     (size): never */
     uint8_t sets_if;              /* its first instruction sets the virtual IF */
+    uint8_t done;                 /* from this offset on the operation is done; 0: never */
     uint8_t size;
     uint32_t code_crc; /* code.c: CRC-32C of what the site holds now */
 };
@@ -277,6 +279,7 @@ struct pv_stubs {
     gva_t iret_entry;      /* the same for IRET; 0: as the others */
     uint16_t entry_selector;
     uint8_t native_tsc; /* RDTSC of the guest needs nobody: it tells what pv_tsc() does */
+    uint8_t tell_gs;    /* loads of GS that the processor does set PV_ATTENTION_GS */
     previrt_emit_fn inline_emit;
     void *inline_context;
 };
@@ -291,6 +294,14 @@ static inline void pv_set_if(volatile struct previrt_vcpu_page *page, int on)
     ((volatile uint8_t *)&page->eflags)[PREVIRT_VCPU_IF_BYTE] =
         on ? PREVIRT_VCPU_IF_SET : PREVIRT_VCPU_IF_NONE;
 }
+
+/* What waits for a return to user code: struct previrt_vcpu_page, (attention). The guest's kernel
+ * could write it: nothing is believed but that something may be worth doing. */
+enum pv_attention {
+    PV_ATTENTION_GS,     /* GS was loaded */
+    PV_ATTENTION_REFILL, /* a page fault was passed on */
+    PV_ATTENTION_BACKEND /* for the back-end's use */
+};
 
 #define PV_WATCHES 8
 
@@ -335,9 +346,9 @@ struct pv_vmm {
     struct pv_space space[PV_SPACES];
     uint8_t space_hint[PV_SPACE_HINTS]; /* by CR3: where its space may be */
     uint64_t *directory[4]; /* PAE: the page directories as CR3 was loaded; NULL: none */
-    /* A page fault at (refill_va) was passed on to the guest: what it maps there is mapped when it
-     * returns, if (*refill_entry) is not (refill_value) any more; NULL: the entry is not known. */
-    uint8_t refill;
+    /* A page fault at (refill_va) was passed on to the guest, and PV_ATTENTION_REFILL is set: what
+     * it maps there is mapped when it returns, if (*refill_entry) is not (refill_value) any more;
+     * NULL: the entry is not known. */
     gva_t refill_va;
     const uint64_t *refill_entry;
     uint64_t refill_value;

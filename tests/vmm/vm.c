@@ -370,7 +370,8 @@ static void start(struct vm *vm)
                                    .memory = vm->low + (VM_LOW_STUBS - VM_LOW_BASE),
                                    .untranslated = vm->low + VM_LOW_SIZE,
                                    .entry = VM_LOW_ENTRY,
-                                   .entry_selector = VM_SELECTOR_ENTRY};
+                                   .entry_selector = VM_SELECTOR_ENTRY,
+                                   .tell_gs = 1};
     previrt_target_vcpu(&target, VM_LOW_BASE);
     vmm->stubs.inline_emit = target.emit;
     vmm->stubs.inline_context = target.emit_context;
