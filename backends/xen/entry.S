@@ -133,6 +133,7 @@ pv_low_entry_end:
  * stack at (eflags). Between the two labels an event may come; the frame is (size) bytes.
  */
 .macro ENTER_GATE name, far, eflags, size
+    mov     %gs, pv_fast+FAST_USER_GS /* user code may have loaded it itself */
     movb    $0, pv_low_pages+VCPU_IF
     mov     $\eflags, %rsp
 \name\()_critical:
@@ -218,9 +219,15 @@ iret_slow:
 
 /* Something beside the common case waits: an interrupt, a base of GS, a page, or descriptors. */
 iret_attention:
-    cmpw    $0, pv_low_pages+VCPU_PENDING /* and VCPU_GS behind it */
+    cmpb    $0, pv_low_pages+VCPU_PENDING
     jne     iret_slow
-    cmpb    $0, pv_low_pages+VCPU_REFILL
+    cmpb    $0, pv_low_pages+VCPU_GS
+    je      1f
+    mov     %gs, %r13d              /* mostly it was loaded with what it was */
+    cmp     pv_fast+FAST_USER_GS, %r13d
+    jne     iret_slow
+    movb    $0, pv_low_pages+VCPU_GS
+1:  cmpb    $0, pv_low_pages+VCPU_REFILL
     je      iret_watches
 /* Back from a page fault: what the guest mapped meanwhile is mapped now, which saves the fault that would ask for it. */
     mov     pv_guest+VMM_REFILL_ENTRY, %r13

@@ -38,6 +38,7 @@ struct pv_xen_fast {
     uint64_t reserved;     /* bits of a table entry that make it another fault */
     /* CS and EFLAGS of a frame that returns to user code, under a mask; ~0: no return is fast */
     uint64_t return_mask, return_value;
+    uint32_t user_gs; /* selector that user code's base of GS belongs to; above 16 bits: none */
     uint64_t watches; /* how many descriptors to look at; the first always, if only at (never) */
     const uint64_t *watch[PV_WATCHES];
     uint64_t watch_value[PV_WATCHES]; /* as the processor has them */

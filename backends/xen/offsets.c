@@ -28,6 +28,7 @@ void offsets(void)
     DEFINE(FAST_SS0, offsetof(struct pv_xen_fast, ss0));
     DEFINE(FAST_RETURN_MASK, offsetof(struct pv_xen_fast, return_mask));
     DEFINE(FAST_RETURN_VALUE, offsetof(struct pv_xen_fast, return_value));
+    DEFINE(FAST_USER_GS, offsetof(struct pv_xen_fast, user_gs));
     DEFINE(FAST_WATCHES, offsetof(struct pv_xen_fast, watches));
     DEFINE(FAST_WATCH, offsetof(struct pv_xen_fast, watch));
     DEFINE(FAST_WATCH_VALUE, offsetof(struct pv_xen_fast, watch_value));
@@ -53,6 +54,7 @@ void offsets(void)
     DEFINE(VCPU_IF, PREVIRT_VCPU_EFLAGS + PREVIRT_VCPU_IF_BYTE);
     DEFINE(VCPU_IF_SET, PREVIRT_VCPU_IF_SET);
     DEFINE(VCPU_PENDING, PREVIRT_VCPU_PENDING);
+    DEFINE(VCPU_GS, PREVIRT_VCPU_ATTENTION + PV_ATTENTION_GS);
     DEFINE(VCPU_REFILL, PREVIRT_VCPU_ATTENTION + PV_ATTENTION_REFILL);
     DEFINE(CALL_FRAME, 5 * 4); /* eip cs eflags esp ss */
     DEFINE(FAULT_FRAME, 6 * 4);

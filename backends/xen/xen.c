@@ -486,9 +486,10 @@ static void x_activate(void *context, unsigned space)
 static int segments_stale; /* a descriptor was changed: what is loaded may be of the old one */
 
 /* Before user code runs, its base of GS is made to fit. */
-static void gs_loaded(void)
+static void gs_stale(void)
 {
     vmm.page->attention[PV_ATTENTION_GS] = 1;
+    pv_fast.user_gs = ~0u;
 }
 
 static uint64_t gdt_frame[512] __attribute__((aligned(4096)));
@@ -500,7 +501,7 @@ static void x_set_descriptor(void *context, unsigned index, uint64_t descriptor)
 
     (void)context;
     segments_stale = 1;
-    gs_loaded();
+    gs_stale();
     vmm.count.descriptors++;
     if (r)
         pv_printf(&vmm, "previrt: Xen refused descriptor %u = %#llx: %ld\n", index,
@@ -517,7 +518,7 @@ static void x_set_local_descriptor(void *context, unsigned index, uint64_t descr
 
     (void)context;
     segments_stale = 1;
-    gs_loaded();
+    gs_stale();
     if (r)
         pv_printf(&vmm, "previrt: Xen refused local descriptor %u = %#llx: %ld\n", index,
                   (unsigned long long)descriptor, r);
@@ -709,7 +710,7 @@ static void x_segment_load(void *context, unsigned sreg, uint16_t s)
         break;
     case PV_GS:
         __asm__ volatile("mov %0, %%gs" ::"r"(s));
-        gs_loaded();
+        vmm.page->attention[PV_ATTENTION_GS] = 1;
         break;
     }
 }
@@ -760,16 +761,21 @@ static void reload(unsigned sreg)
 /* Before user code runs. */
 static void user_segments(void)
 {
+    uint16_t gs;
+
     if (segments_stale) {
         reload(PV_ES);
         reload(PV_DS);
         reload(PV_FS);
         segments_stale = 0;
     }
-    if (vmm.page->attention[PV_ATTENTION_GS]) {
-        hypercall3(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, x_segment_read(NULL, PV_GS),
-                   0);
-        vmm.page->attention[PV_ATTENTION_GS] = 0;
+    if (!vmm.page->attention[PV_ATTENTION_GS])
+        return;
+    vmm.page->attention[PV_ATTENTION_GS] = 0;
+    gs = x_segment_read(NULL, PV_GS);
+    if (gs != pv_fast.user_gs) {
+        hypercall3(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, gs, 0);
+        pv_fast.user_gs = gs;
     }
 }
 
@@ -946,6 +952,8 @@ void pv_xen_operation(uint32_t number)
 void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss)
 {
     pv_interrupted(&vmm, cs, ss);
+    if (vmm.cpu.user)
+        pv_fast.user_gs = x_segment_read(NULL, PV_GS); /* user code may have loaded it itself */
     if (vector == EVENT_VECTOR) {
         pv_xen_events();
         return;
