@@ -9,7 +9,7 @@
 #include "vmm.h"
 
 #define OPCODE_MOVB_IMM  0xc6 /* /0 with ModRM 05: movb $imm8, disp32 */
-#define OPCODE_CMPB_IMM  0x80 /* /7 with ModRM 3d: cmpb $imm8, disp32 */
+#define OPCODE_GRP1_IMM8 0x80 /* /7 with ModRM 3d: cmpb $imm8, disp32 */
 #define MODRM_MOV_DISP32 0x05
 #define MODRM_CMP_DISP32 0x3d
 #define OPCODE_JNE8      0x75
@@ -20,68 +20,193 @@
 #define OPCODE_PUSH32    0x68
 #define OPCODE_LJMP      0xea
 
-static uint8_t *put32(uint8_t *p, uint32_t value)
+/* What an unannotated PUSHF and POPF at level 3 do as the guest means it: all but IF, IOPL, TF, NT,
+ * RF, VM. */
+#define PLAIN_FLAGS (EFLAGS_USER & ~(EFLAGS_IF | EFLAGS_TF | EFLAGS_RF))
+
+/* A stub in the making. */
+struct code {
+    struct pv_vmm *vmm;
+    const struct previrt_stub_request *q;
+    struct pv_stub *stub;
+    uint8_t *at;
+};
+
+static void put(struct code *c, const uint8_t *bytes, size_t size)
 {
-    __builtin_memcpy(p, &value, sizeof value);
-    return p + sizeof value;
+    __builtin_memcpy(c->at, bytes, size);
+    c->at += size;
+}
+#define PUT(c, ...) put(c, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+
+static void put32(struct code *c, uint32_t value)
+{
+    put(c, (const uint8_t *)&value, sizeof value);
+}
+
+/* From here on (effect) is what the stub has done. */
+static void mark(struct code *c, enum pv_stub_effect effect)
+{
+    struct pv_stub *stub = c->stub;
+
+    stub->mark[stub->marks].offset = (uint8_t)(c->at - c->q->code);
+    stub->mark[stub->marks++].effect = (uint8_t)effect;
 }
 
 /* (opcode) rel32 to the instruction behind the site */
-static uint8_t *put_jump(const struct previrt_stub_request *q, uint8_t *p, uint8_t opcode)
+static void put_jump(struct code *c, uint8_t opcode)
 {
-    *p++ = opcode;
-    return put32(p, q->resume - (q->stub_address + (uint32_t)(p - q->code) + 4));
+    PUT(c, opcode);
+    put32(c, c->q->resume - (c->q->stub_address + (uint32_t)(c->at - c->q->code) + 4));
 }
+
+static void put_movb(struct code *c, uint32_t field, uint8_t value)
+{
+    PUT(c, OPCODE_MOVB_IMM, MODRM_MOV_DISP32);
+    put32(c, c->vmm->low_base + field);
+    PUT(c, value);
+}
+
+static void put_cmpb(struct code *c, uint32_t field, uint8_t value)
+{
+    PUT(c, OPCODE_GRP1_IMM8, MODRM_CMP_DISP32);
+    put32(c, c->vmm->low_base + field);
+    PUT(c, value);
+}
+
+/* jne to where the operand is put later */
+static uint8_t *put_jne(struct code *c)
+{
+    PUT(c, OPCODE_JNE8, 0);
+    return c->at;
+}
+
+static void here(const struct code *c, uint8_t *jne)
+{
+    jne[-1] = (uint8_t)(c->at - jne);
+}
+
+#define FIELD_IF (PREVIRT_VCPU_EFLAGS + PREVIRT_VCPU_IF_BYTE)
 
 /*
  * movb $IF, vIF; [pushf]; cmpb $0, pending; jne slow; [popf]; jmp resume; slow: [popf]
  * or, where flags are dead and the way back does not wrap at 4 GiB, which some translators forget
  * for conditional jumps: movb $IF, vIF; cmpb $0, pending; je resume
  */
-static uint8_t *emit_sti(struct pv_vmm *vmm, struct previrt_stub_request *q, struct pv_stub *stub,
-                         uint8_t *p)
+static void emit_sti(struct code *c)
 {
-    int dead = q->site->flags & PREVIRT_SITE_FLAGS_DEAD;
+    const int dead = c->q->site->flags & PREVIRT_SITE_FLAGS_DEAD;
+    uint8_t *slow;
 
-    *p++ = OPCODE_MOVB_IMM, *p++ = MODRM_MOV_DISP32;
-    p = put32(p, vmm->low_base + PREVIRT_VCPU_EFLAGS + PREVIRT_VCPU_IF_BYTE);
-    *p++ = PREVIRT_VCPU_IF_SET;
-    stub->sets_if = 1;
+    put_movb(c, FIELD_IF, PREVIRT_VCPU_IF_SET);
+    mark(c, PV_STUB_SET_IF);
+    if (dead && c->q->stub_address - c->q->resume <= INT32_MAX) {
+        put_cmpb(c, PREVIRT_VCPU_PENDING, 0);
+        PUT(c, 0x0f);
+        put_jump(c, OPCODE_JE32);
+        return;
+    }
     if (!dead) {
-        stub->flags_from = p - q->code;
-        *p++ = OPCODE_PUSHF;
+        PUT(c, OPCODE_PUSHF);
+        mark(c, PV_STUB_SET_IF_FLAGS);
     }
-    *p++ = OPCODE_CMPB_IMM, *p++ = MODRM_CMP_DISP32;
-    p = put32(p, vmm->low_base + PREVIRT_VCPU_PENDING);
-    *p++ = 0;
-    if (dead && q->stub_address - q->resume <= INT32_MAX) {
-        *p++ = 0x0f;
-        return put_jump(q, p, OPCODE_JE32);
-    }
-    *p++ = OPCODE_JNE8, *p++ = dead ? 5 : 6;
+    put_cmpb(c, PREVIRT_VCPU_PENDING, 0);
+    slow = put_jne(c);
     if (!dead) {
-        stub->flags_to = p - q->code;
-        *p++ = OPCODE_POPF;
+        PUT(c, OPCODE_POPF);
+        mark(c, PV_STUB_SET_IF);
     }
-    p = put_jump(q, p, OPCODE_JMP32);
+    put_jump(c, OPCODE_JMP32);
+    here(c, slow);
     if (!dead) {
-        stub->slow_flags = p - q->code;
-        *p++ = OPCODE_POPF;
+        mark(c, PV_STUB_SET_IF_FLAGS);
+        PUT(c, OPCODE_POPF);
+        mark(c, PV_STUB_SET_IF);
     }
-    return p;
+}
+
+/* The processor's own, if IOPL is 0. It pushes IF: that is taken away if it is not the guest's. */
+static void emit_pushf(struct code *c)
+{
+    static const uint8_t copy[] = {0xff, 0x34, 0x24}; /* pushl (%esp) */
+    static const uint8_t clear[] = {0x80, 0x64, 0x24, 5,
+                                    (uint8_t)~PREVIRT_VCPU_IF_SET}; /* andb 5(%esp) */
+    uint8_t *slow, *on;
+
+    PUT(c, OPCODE_PUSHF);
+    mark(c, PV_STUB_FLAGS);
+    put_cmpb(c, PV_PAGE_IOPL, 0);
+    slow = put_jne(c);
+    put_cmpb(c, FIELD_IF, 0);
+    on = put_jne(c);
+    for (int set = 0; set <= 1; set++) {
+        if (set)
+            here(c, on);
+        mark(c, PV_STUB_FLAGS);
+        put(c, copy, sizeof copy);
+        mark(c, PV_STUB_FLAGS_TWICE);
+        if (!set)
+            put(c, clear, sizeof clear);
+        PUT(c, OPCODE_POPF);
+        mark(c, PV_STUB_DONE);
+        put_jump(c, OPCODE_JMP32);
+    }
+    here(c, slow);
+    mark(c, PV_STUB_FLAGS);
+    PUT(c, OPCODE_POPF);
+    mark(c, PV_STUB_NOTHING);
+}
+
+/* The processor's own, if IF is off and stays off and nothing else is to be loaded that it would
+ * not load. */
+static void emit_popf(struct code *c)
+{
+    static const uint8_t test[] = {0xf7, 0x44, 0x24, 4}; /* testl $imm32, 4(%esp) */
+    uint8_t *slow[3];
+
+    PUT(c, OPCODE_PUSHF);
+    mark(c, PV_STUB_FLAGS);
+    put(c, test, sizeof test);
+    put32(c, ~(PLAIN_FLAGS | EFLAGS_FIXED));
+    slow[0] = put_jne(c);
+    put_cmpb(c, PV_PAGE_IOPL, 0);
+    slow[1] = put_jne(c);
+    put_cmpb(c, FIELD_IF, 0);
+    slow[2] = put_jne(c);
+    PUT(c, OPCODE_POPF);
+    mark(c, PV_STUB_NOTHING);
+    PUT(c, OPCODE_POPF);
+    mark(c, PV_STUB_DONE);
+    put_jump(c, OPCODE_JMP32);
+    for (unsigned i = 0; i < 3; i++)
+        here(c, slow[i]);
+    mark(c, PV_STUB_FLAGS);
+    PUT(c, OPCODE_POPF);
+    mark(c, PV_STUB_NOTHING);
 }
 
 /* movb $1, attention; the operation itself; jmp resume */
-static uint8_t *emit_gs(struct pv_vmm *vmm, struct previrt_stub_request *q, struct pv_stub *stub,
-                        uint8_t *p)
+static void emit_gs(struct code *c)
 {
-    *p++ = OPCODE_MOVB_IMM, *p++ = MODRM_MOV_DISP32;
-    p = put32(p, vmm->low_base + PREVIRT_VCPU_ATTENTION + PV_ATTENTION_GS);
-    *p++ = 1;
-    __builtin_memcpy(p, q->bytes, q->insn->length);
-    p += q->insn->length;
-    stub->done = p - q->code;
-    return put_jump(q, p, OPCODE_JMP32);
+    put_movb(c, PREVIRT_VCPU_ATTENTION + PV_ATTENTION_GS, 1);
+    put(c, c->q->bytes, c->q->insn->length);
+    mark(c, PV_STUB_DONE);
+    put_jump(c, OPCODE_JMP32);
+}
+
+/* push $number; ljmp entry */
+static void emit_exit(struct code *c)
+{
+    const struct pv_stubs *stubs = &c->vmm->stubs;
+
+    c->stub->push = (uint8_t)(c->at - c->q->code);
+    PUT(c, OPCODE_PUSH32);
+    put32(c, stubs->count);
+    mark(c, PV_STUB_NUMBER);
+    PUT(c, OPCODE_LJMP);
+    put32(c, c->q->site->op == PREVIRT_IA32_IRET && stubs->iret_entry ? stubs->iret_entry
+                                                                      : stubs->entry);
+    put(c, (const uint8_t *)&stubs->entry_selector, sizeof stubs->entry_selector);
 }
 
 int pv_stub_emit(void *context, struct previrt_stub_request *q)
@@ -89,7 +214,7 @@ int pv_stub_emit(void *context, struct previrt_stub_request *q)
     struct pv_vmm *vmm = context;
     struct pv_stubs *stubs = &vmm->stubs;
     struct previrt_stub_request base = *q;
-    uint8_t *p = q->code;
+    struct code code = {.vmm = vmm, .q = q, .at = q->code};
     unsigned op = q->site->op;
     struct pv_op_site *site;
     struct pv_stub *stub;
@@ -129,20 +254,19 @@ int pv_stub_emit(void *context, struct previrt_stub_request *q)
         return PREVIRT_E_STUBS;
     q->transfer = PREVIRT_TRANSFER_JUMP;
     q->shared = 0;
-    if (op == PREVIRT_IA32_STI)
-        p = emit_sti(vmm, q, stub, p);
-    if (gs)
-        p = emit_gs(vmm, q, stub, p);
-    stub->push = p - q->code;
-    if (!gs) {
-        *p++ = OPCODE_PUSH32;
-        p = put32(p, stubs->count);
-        *p++ = OPCODE_LJMP;
-        p = put32(p,
-                  op == PREVIRT_IA32_IRET && stubs->iret_entry ? stubs->iret_entry : stubs->entry);
-        *p++ = stubs->entry_selector & 0xff, *p++ = stubs->entry_selector >> 8;
+    code.stub = stub;
+    if (gs) {
+        emit_gs(&code);
+    } else {
+        if (op == PREVIRT_IA32_STI)
+            emit_sti(&code);
+        if (op == PREVIRT_IA32_PUSHF && q->insn->width == 32)
+            emit_pushf(&code);
+        if (op == PREVIRT_IA32_POPF && q->insn->width == 32)
+            emit_popf(&code);
+        emit_exit(&code);
     }
-    q->length = p - q->code;
+    q->length = (size_t)(code.at - q->code);
     stub->size = q->length;
     stubs->count++;
     return PREVIRT_OK;
@@ -157,7 +281,7 @@ void pv_stub_copy_untranslated(struct pv_stubs *stubs)
         const struct pv_stub *stub = &stubs->stub[i];
         uint8_t *number = stubs->untranslated + (stub->address - stubs->address) + stub->push + 1;
 
-        if (stub->push == stub->size) /* it pushes none */
+        if (!stub->push && stub->mark[0].effect != PV_STUB_NUMBER) /* it pushes none */
             continue;
         number[3] |= PV_STUB_UNTRANSLATED >> 24;
     }
@@ -220,50 +344,59 @@ int pv_stub_behind_sti(struct pv_vmm *vmm, gva_t eip)
         target += eip - room + JUMP_LENGTH;
         index = find(vmm, &target, &untranslated);
         if (index >= 0 && vmm->stubs.stub[index].address == target &&
-            vmm->stubs.stub[index].sets_if && vmm->stubs.site[index].room == room)
+            vmm->stubs.stub[index].mark[0].effect == PV_STUB_SET_IF &&
+            vmm->stubs.site[index].room == room)
             return 1;
     }
     return 0;
 }
 
 /*
- * Kernel code was interrupted. The guest must never see an address of a stub, so one that has begun
- * is undone: nothing that it did before its far jump was more than the virtual IF and words on the
- * stack. The site's jump into the stub then runs again.
+ * Kernel code was interrupted. The guest must never see an address of a stub, so one that is done
+ * is left, and one that has only begun is undone: nothing that it did before its far jump was more
+ * than the virtual IF and words on the stack. The site's jump into the stub then runs again.
  */
 void pv_stub_undo(struct pv_vmm *vmm)
 {
     struct pv_cpu *cpu = &vmm->cpu;
     uint32_t eip = (uint32_t)cpu->eip, flags;
     int untranslated, index = find(vmm, &eip, &untranslated);
+    enum pv_stub_effect effect = PV_STUB_NOTHING;
+    const struct pv_op_site *site;
     const struct pv_stub *stub;
-    unsigned offset;
 
     vmm->undone = 0;
     if (index < 0)
         return;
     stub = &vmm->stubs.stub[index];
-    offset = eip - stub->address;
-    if (stub->done && offset >= stub->done) {
-        const struct pv_op_site *site = &vmm->stubs.site[index];
-
-        cpu->eip = (gva_t)(site->address + site->room - (untranslated ? vmm->load_offset : 0));
+    site = &vmm->stubs.site[index];
+    for (unsigned m = 0; m < stub->marks && stub->mark[m].offset <= eip - stub->address; m++)
+        effect = (enum pv_stub_effect)stub->mark[m].effect;
+    cpu->eip = (gva_t)(site->address - (untranslated ? vmm->load_offset : 0));
+    switch (effect) {
+    case PV_STUB_DONE:
+        cpu->eip = (gva_t)(cpu->eip + site->room);
         return;
-    }
-    if ((offset > stub->flags_from && offset <= stub->flags_to) ||
-        (stub->slow_flags && offset == stub->slow_flags)) {
+    case PV_STUB_FLAGS:
+    case PV_STUB_FLAGS_TWICE:
+    case PV_STUB_SET_IF_FLAGS:
         if (pv_read(vmm, cpu->gpr[PV_ESP], &flags, sizeof flags, NULL)) {
             pv_die(vmm, "the stack of a stub is not readable");
             return;
         }
         cpu->eflags = (flags & (EFLAGS_USER & ~EFLAGS_IF)) | EFLAGS_FIXED | EFLAGS_IF;
-        cpu->gpr[PV_ESP] = (uint32_t)(cpu->gpr[PV_ESP] + sizeof flags);
-    } else if (offset > stub->push) {
+        cpu->gpr[PV_ESP] =
+            (uint32_t)(cpu->gpr[PV_ESP] + (effect == PV_STUB_FLAGS_TWICE ? 2 : 1) * sizeof flags);
+        break;
+    case PV_STUB_NUMBER:
         cpu->gpr[PV_ESP] = (uint32_t)(cpu->gpr[PV_ESP] + sizeof(uint32_t));
+        break;
+    case PV_STUB_SET_IF:
+    case PV_STUB_NOTHING:
+        break;
     }
-    if (stub->sets_if && offset)
+    if (stub->mark[0].effect == PV_STUB_SET_IF && effect != PV_STUB_NOTHING)
         pv_set_if(vmm->page, 0);
-    cpu->eip = (gva_t)(vmm->stubs.site[index].address - (untranslated ? vmm->load_offset : 0));
     vmm->undone = 1;
     vmm->undone_number = (uint32_t)index | (untranslated ? PV_STUB_UNTRANSLATED : 0);
     vmm->count.rolled_back++;

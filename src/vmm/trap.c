@@ -417,6 +417,7 @@ void pv_deliver(struct pv_vmm *vmm)
     struct pv_cpu *cpu = &vmm->cpu;
 
     pv_step_end(vmm);
+    vmm->page->vmm[0] = (uint8_t)cpu->iopl;
     while (!vmm->dead) {
         int pending = previrt_pic_pending(&vmm->pc.pic);
 

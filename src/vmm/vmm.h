@@ -249,19 +249,29 @@ struct pv_op_site {
     struct previrt_ia32_insn insn;
 };
 
-/*
- * The stub of site[i] of struct pv_stubs: at which offsets of its code it has something on the
- * guest's stack.
- */
+/* What a stub has done, so that it can be undone. */
+enum pv_stub_effect {
+    PV_STUB_NOTHING,
+    PV_STUB_SET_IF,       /* the virtual IF is set, and was not */
+    PV_STUB_SET_IF_FLAGS, /* and EFLAGS are on the stack */
+    PV_STUB_FLAGS,        /* EFLAGS are on the stack; */
+    PV_STUB_FLAGS_TWICE,  /* behind them another word */
+    PV_STUB_NUMBER,       /* its number is on the stack */
+    PV_STUB_DONE          /* all that the operation does */
+};
+
+#define PV_STUB_MARKS 10
+
+/* The stub of site[i] of struct pv_stubs. */
 struct pv_stub {
     gva_t address;
-    uint8_t flags_from, flags_to; /* the flags are there if from < offset <= to */
-    uint8_t slow_flags;           /* ... and here, behind the jump to the slow path; 0: never */
-    uint8_t push;                 /* offset of `push $number`: behind it the number is there;
-                                     (size): never */
-    uint8_t sets_if;              /* its first instruction sets the virtual IF */
-    uint8_t done;                 /* from this offset on the operation is done; 0: never */
     uint8_t size;
+    uint8_t push; /* offset of `push $number` */
+    uint8_t marks;
+    struct {
+        uint8_t offset,
+            effect; /* enum pv_stub_effect, from this offset on; before the first: nothing */
+    } mark[PV_STUB_MARKS];
     uint32_t code_crc; /* code.c: CRC-32C of what the site holds now */
 };
 
@@ -302,6 +312,8 @@ enum pv_attention {
     PV_ATTENTION_REFILL, /* a page fault was passed on */
     PV_ATTENTION_BACKEND /* for the back-end's use */
 };
+
+#define PV_PAGE_IOPL offsetof(struct previrt_vcpu_page, vmm) /* IOPL, as stubs look at it */
 
 #define PV_WATCHES 8
 
