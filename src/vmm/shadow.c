@@ -338,10 +338,20 @@ static int agrees(struct pv_vmm *vmm, const struct pv_node *node, const uint64_t
         return 0;
     table = (const uint64_t *)(vmm->ram + (pde & PTE_ADDRESS));
     for (uint32_t words = node->words; words; words &= words - 1) {
-        const unsigned word = (unsigned)__builtin_ctz(words);
+        const unsigned word = (unsigned)__builtin_ctz(words), first = word * 64;
 
+        if (!~node->bits[word]) { /* as in large processes */
+            uint64_t differ = 0;
+
+            for (unsigned i = first; i < first + 64; i += 4)
+                differ |= (table[i] ^ node->pte[i]) | (table[i + 1] ^ node->pte[i + 1]) |
+                          (table[i + 2] ^ node->pte[i + 2]) | (table[i + 3] ^ node->pte[i + 3]);
+            if (differ)
+                return 0;
+            continue;
+        }
         for (uint64_t bits = node->bits[word]; bits; bits &= bits - 1) {
-            const unsigned i = word * 64 + (unsigned)__builtin_ctzll(bits);
+            const unsigned i = first + (unsigned)__builtin_ctzll(bits);
 
             if (table[i] != node->pte[i])
                 return 0;
