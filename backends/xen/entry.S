@@ -112,8 +112,8 @@ pv_low_entry_end:
     jne     \changed
 .endm
 
-/* Whether that may be used: the kernel's SS, nothing of the VMM's, and any frame in one page, so that only its first word
- * can fault. */
+/* Whether that may be used: the kernel's SS, nothing of the VMM's, and in one page any frame, so that only its first word can
+ * fault, and what Xen may push below it. */
 .macro CHECK_STACK slow
     mov     %r10, %r9
     shr     $32, %r9
@@ -123,7 +123,7 @@ pv_low_entry_end:
     cmp     $LOW_REGION, %r9d
     jae     \slow
     and     $0xfff, %r9d
-    cmp     $FAULT_FRAME-1, %r9d
+    cmp     $FAULT_FRAME+XEN_FRAME-1, %r9d
     jb      \slow
     mov     %r10, pv_fast+FAST_STACK_VALUE
 .endm
