@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The stubs: 32-bit code that takes a rewritten site into the VMM. Each is pushed a number and
+ * The stubs: 32-bit code that does the operation of a rewritten site itself, or pushes a number and
  * makes a far jump to (stubs.entry_selector):(stubs.entry), where the back-end's entry code takes
- * over; its layout is remembered, so that one that was interrupted half way can be undone. Hot
- * operations are inlined by the target `vcpu` of the library.
+ * over. What each instruction has done is remembered, so that a stub that was interrupted half way
+ * can be undone. Hot operations are inlined by the target `vcpu` of the library.
  */
 #include <previrt/rewrite.h>
 #include "vmm.h"
@@ -20,8 +20,8 @@
 #define OPCODE_PUSH32    0x68
 #define OPCODE_LJMP      0xea
 
-/* What an unannotated PUSHF and POPF at level 3 do as the guest means it: all but IF, IOPL, TF, NT,
- * RF, VM. */
+/* EFLAGS that PUSHF and POPF treat at level 3 as the guest means it at level 0, TF apart: loading
+ * it takes effect behind the next instruction. */
 #define PLAIN_FLAGS (EFLAGS_USER & ~(EFLAGS_IF | EFLAGS_TF | EFLAGS_RF))
 
 /* A stub in the making. */
