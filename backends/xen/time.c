@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Time, the timer, and events: of the timer and the console. */
+/* Time, the timer, and events. */
 #include "xen.h"
 #include <xen/sched.h>
-#include <xen/event_channel.h>
 
-static evtchn_port_t timer_port, console_port;
+static evtchn_port_t timer_port;
 
 uint64_t x_now(void *context)
 {
@@ -57,15 +56,6 @@ void x_set_deadline(void *context, uint64_t when)
     hypercall3(__HYPERVISOR_set_timer_op, when == PREVIRT_NEVER ? 0 : when, 0, 0);
 }
 
-static void poll_console(void)
-{
-    uint8_t b[64];
-    long n = hypercall3(__HYPERVISOR_console_io, CONSOLEIO_read, sizeof b, b);
-
-    if (n > 0)
-        pv_console_input(&pv_guest, b, n);
-}
-
 void pv_xen_events(void)
 {
     volatile struct vcpu_info *v = &pv_xen_shared()->vcpu_info[0];
@@ -78,36 +68,41 @@ void pv_xen_events(void)
         __atomic_exchange_n(&pv_xen_shared()->evtchn_pending[__builtin_ctzll(words)], 0,
                             __ATOMIC_SEQ_CST);
     deadline_set = ~0ull;
-    poll_console();
+    pv_xen_poll_console();
     pv_time(&pv_guest);
 }
 
 void x_block(void *context)
 {
-    evtchn_port_t ports[2] = {timer_port, console_port};
+    evtchn_port_t ports[2] = {timer_port, pv_xen_console_port()};
     struct sched_poll poll = {.nr_ports = 2, .timeout = 0};
 
     (void)context;
     set_xen_guest_handle(poll.ports, ports);
-    hypercall3(__HYPERVISOR_sched_op, SCHEDOP_poll, &poll, 0);
+    if (!pv_xen_typed())
+        hypercall3(__HYPERVISOR_sched_op, SCHEDOP_poll, &poll, 0);
     pv_xen_events();
 }
 
-static void bind_virq(unsigned virq, evtchn_port_t *port)
+void pv_xen_unmask_port(evtchn_port_t port)
+{
+    struct evtchn_unmask unmask = {.port = port};
+
+    hypercall3(__HYPERVISOR_event_channel_op, EVTCHNOP_unmask, &unmask, 0);
+}
+
+evtchn_port_t pv_xen_bind_virq(unsigned virq)
 {
     struct evtchn_bind_virq bind = {.virq = virq, .vcpu = 0};
-    struct evtchn_unmask unmask;
     long r = hypercall3(__HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, &bind, 0);
 
     if (r)
         pv_xen_panic("cannot bind virq", r);
-    *port = bind.port;
-    unmask.port = bind.port;
-    hypercall3(__HYPERVISOR_event_channel_op, EVTCHNOP_unmask, &unmask, 0);
+    pv_xen_unmask_port(bind.port);
+    return bind.port;
 }
 
-void pv_xen_bind_events(void)
+void pv_xen_start_timer(void)
 {
-    bind_virq(VIRQ_TIMER, &timer_port);
-    bind_virq(VIRQ_CONSOLE, &console_port);
+    timer_port = pv_xen_bind_virq(VIRQ_TIMER);
 }

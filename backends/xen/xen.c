@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The Xen back-end's start, its console and its end, and the ways in from entry.S. */
+/* The Xen back-end's start, its end, and the ways in from entry.S. */
 #include "xen.h"
 #include <xen/sched.h>
 #include <xen/physdev.h>
@@ -32,12 +32,7 @@ static uint8_t plan_memory[8u << 20] __attribute__((aligned(16)));
 uint8_t pv_shared_info_page[4096] __attribute__((aligned(4096)));
 const unsigned long *pv_xen_p2m;
 
-/* ---- console and end ---- */
-
-static void console_write(const char *s, size_t n)
-{
-    hypercall3(__HYPERVISOR_console_io, CONSOLEIO_write, n, s);
-}
+/* ---- the end ---- */
 
 void pv_xen_panic(const char *what, long value)
 {
@@ -46,33 +41,12 @@ void pv_xen_panic(const char *what, long value)
     for (int i = 0; i < 16; i++)
         b[i] = "0123456789abcdef"[(unsigned long)value >> (60 - 4 * i) & 15];
     b[16] = '\n';
-    console_write("previrt: ", 9);
+    pv_xen_write("previrt: ", 9);
     for (const char *w = what; *w; w++)
-        console_write(w, 1);
-    console_write(" ", 1);
-    console_write(b, 17);
+        pv_xen_write(w, 1);
+    pv_xen_write(" ", 1);
+    pv_xen_write(b, 17);
     pv_xen_stop(3);
-}
-
-static void x_console(void *context, const char *text, size_t length)
-{
-    char out[256];
-    size_t n = 0;
-
-    (void)context;
-    pv_guest.count.console_calls++;
-    /* Xen puts a carriage return before each line feed; the guest did so already. */
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] == '\r' && i + 1 < length && text[i + 1] == '\n')
-            continue;
-        out[n++] = text[i];
-        if (n == sizeof out) {
-            console_write(out, n);
-            n = 0;
-        }
-    }
-    if (n)
-        console_write(out, n);
 }
 
 /*
@@ -212,6 +186,7 @@ void pv_xen_main(start_info_t *si)
     if (r)
         pv_xen_panic("cannot map shared_info", r);
     pv_xen_shared()->vcpu_info[0].evtchn_upcall_mask = 1;
+    pv_xen_start_console(si);
 
     pv_xen_build_segments();
     for (unsigned v = 0; v <= 20; v++) {
@@ -237,7 +212,7 @@ void pv_xen_main(start_info_t *si)
 
     pv_xen_build_memory(si);
     pv_xen_clear_ram();
-    pv_xen_bind_events();
+    pv_xen_start_timer();
     for (size_t i = 0; i < (size_t)(pv_low_entry_end - pv_low_entry); i++)
         pv_low_pages[LOW_ENTRY - LOW_BASE + i] = pv_low_entry[i];
     pv_guest.page->eflags = EFLAGS_FIXED;

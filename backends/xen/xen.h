@@ -9,6 +9,7 @@
 #define __XEN_INTERFACE_VERSION__ 0x00040d00
 #include <stdint.h>
 #include <xen/xen.h>
+#include <xen/event_channel.h>
 #include "../../src/vmm/vmm.h"
 #include "fast.h"
 #include "layout.h"
@@ -82,6 +83,19 @@ void pv_xen_operation(uint32_t number);
 void pv_xen_trap(unsigned vector, uint32_t error, uint32_t cs, uint32_t ss);
 /* A fault of the VMM itself. */
 void pv_xen_fatal(const unsigned long *frame);
+
+/* ---- console.c ---- */
+
+void pv_xen_start_console(const start_info_t *si);
+evtchn_port_t pv_xen_console_port(void);
+void pv_xen_write(const char *text, size_t length);
+/* Something was typed that nobody has been told of. */
+int pv_xen_typed(void);
+/* Takes what was typed. */
+void pv_xen_poll_console(void);
+
+/* Of struct pv_backend. */
+void x_console(void *context, const char *text, size_t length);
 
 /* ---- mmu.c ---- */
 
@@ -159,8 +173,11 @@ static inline void pv_xen_user_segments(void)
 
 /* ---- time.c ---- */
 
-/* Binds the timer and the console. */
-void pv_xen_bind_events(void);
+/* Binds the timer. */
+void pv_xen_start_timer(void);
+/* Binds a virtual interrupt: its port. */
+evtchn_port_t pv_xen_bind_virq(unsigned virq);
+void pv_xen_unmask_port(evtchn_port_t port);
 /* Takes what events there are. */
 void pv_xen_events(void);
 
