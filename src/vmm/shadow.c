@@ -173,7 +173,9 @@ static uint64_t read_pde(struct pv_vmm *vmm, gva_t va)
         if (!e || !(*e & PTE_P))
             return 0;
         e = pv_gpa(vmm, (*e & PTE_ADDRESS) + (va >> 21 & 511) * 8, 8);
-        return e && (*e & PTE_P) && !pv_reserved(vmm, *e) ? *e : 0;
+        if (!e || !(*e & PTE_P) || pv_reserved(vmm, *e))
+            return 0;
+        return (*e & PTE_PS) && (*e & PDE_RESERVED_2M) ? 0 : *e;
     } else {
         uint32_t *e = pv_gpa(vmm, (vmm->cpu.cr3 & ~PV_PAGE_MASK) + (va >> 22) * 4, 4);
 
@@ -181,9 +183,10 @@ static uint64_t read_pde(struct pv_vmm *vmm, gva_t va)
             return 0;
         if (!(vmm->cpu.cr4 & CR4_PSE))
             return *e & ~PTE_PS;
-        if (*e & PTE_PS) /* the half of the 4 MiB page that this stretch is */
-            return (*e & ~0x3ff000u) | (va & 0x200000);
-        return *e;
+        if (!(*e & PTE_PS))
+            return *e;
+        /* the half of the 4 MiB page that this stretch is */
+        return *e & PDE_RESERVED_4M ? 0 : *e | (va & 0x200000);
     }
 }
 
@@ -231,7 +234,7 @@ static void sync_large(struct pv_vmm *vmm, struct pv_node *node, uint64_t pde, e
     if (node->large && node->pde == pde && (node->used == 512 || what == SYNC_MAPPED))
         return;
     for (unsigned i = 0; i < 512; i++) {
-        uint64_t e = (pde & ~PTE_PS) + i * PV_PAGE_SIZE;
+        uint64_t e = (pde & ~(PTE_PS | PDE_PAT)) + i * PV_PAGE_SIZE;
 
         if (node->pte[i] == e || in_low(vmm, node->base + i * PV_PAGE_SIZE) ||
             (!node->pte[i] && what == SYNC_MAPPED))

@@ -82,10 +82,15 @@ enum pv_sreg { PV_ES, PV_CS, PV_SS, PV_DS, PV_FS, PV_GS };
 #define PTE_D       (1ull << 6)
 #define PTE_PS      (1ull << 7)
 #define PTE_G       (1ull << 8)
+#define PDE_PAT     (1ull << 12) /* of an entry for a large page */
 #define PTE_NX      (1ull << 63)
 #define PTE_ADDRESS 0x000ffffffffff000ull
 /* of a present PAE entry, must be 0 (SDM 3A 4.4.2, table 4-11); PTE_NX, too, without EFER.NXE */
 #define PTE_RESERVED (0x7ffull << 52)
+/* of one that maps a large page: below its address, PAT (bit 12) apart (tables 4-4 and 4-9, without
+ * PSE-36) */
+#define PDE_RESERVED_4M 0x3fe000u
+#define PDE_RESERVED_2M 0x1fe000u
 
 /* page-fault error code, SDM 3A 4.7 */
 #define PFE_P    1u

@@ -460,6 +460,51 @@ static void moved_outside(struct vm *vm, enum guest_mode mode)
         }
 }
 
+/* ---- large pages ---- */
+
+/* User code reads through a large page: with PAT set it is the same page; each bit between that and
+ * the address is reserved. */
+static void large_pages(struct vm *vm, enum guest_mode mode)
+{
+    enum { FLAGS = 0xe7, FIRST = 12, PATTERN = 0x5eed };
+    const gva_t page = 0x40000000, at = page + GUEST_DATA;
+    const unsigned end =
+        mode == GUEST_PAE ? 21 : 22; /* bits 0 to 20 are not the address, 0 to 21 */
+
+    if (mode == GUEST_UNPAGED)
+        return;
+    for (unsigned bit = FIRST - 1; bit < end; bit++) {
+        const uint32_t entry = FLAGS | (bit < FIRST ? 0 : 1u << bit);
+        uint32_t error = 0;
+        char name[64];
+        bool good;
+
+        vm_reset(vm);
+        guest_start(vm, mode);
+        pv_write_cr(vm->vmm, 4, vm->vmm->cpu.cr4 | CR4_PSE);
+        if (mode == GUEST_PAE)
+            vm_put64(vm, GUEST_DIRECTORY + (page >> 30) * PV_PAGE_SIZE, entry);
+        else
+            vm_put32(vm, GUEST_DIRECTORY + (page >> 22) * 4, entry);
+        vm_put32(vm, GUEST_DATA, PATTERN);
+        put_access(vm, GUEST_USER, GUEST_USER_CODE, READ, at);
+        guest_to_user(vm, GUEST_USER_CODE, EFLAGS_IF);
+        vm->step_limit = 1000;
+        good = vm_run(vm) == VM_END_STOP;
+        if (bit <= FIRST)
+            good &= guest_vector(vm) == 0x80 && vm->vmm->cpu.gpr[PV_EAX] == PATTERN;
+        else
+            good &=
+                guest_vector(vm) == VECTOR_PF && vm->vmm->cpu.cr2 == at &&
+                !pv_read(vm->vmm, (gva_t)vm->vmm->cpu.gpr[PV_ESP], &error, sizeof error, NULL) &&
+                error == (PFE_P | PFE_U | PFE_RSVD);
+        snprintf(name, sizeof name, "a large page, entry %#x", entry);
+        verdict(good, mode, name, vm);
+        guest_check(vm, true);
+        verdict(true, mode, name, vm);
+    }
+}
+
 int main(void)
 {
     struct vm *vm = vm_new(GUEST_RAM, &vm_unicorn);
@@ -470,6 +515,7 @@ int main(void)
         ends(vm, mode);
         tables_at_themselves(vm, mode);
         moved_outside(vm, mode);
+        large_pages(vm, mode);
     }
     vm_free(vm);
     printf("%u checks, %u failures\n", checks, failures);
