@@ -92,7 +92,8 @@ static int read_headers(struct image *image)
     if (!image->sections)
         return PREVIRT_E_MEMORY;
     memcpy(image->sections, image->bytes + head->e_shoff, length);
-    for (unsigned i = 1; i < head->e_shnum; i++) {
+    /* the first, too, which names may be looked for in */
+    for (unsigned i = 0; i < head->e_shnum; i++) {
         const Elf32_Shdr *section = &image->sections[i];
 
         if (section->sh_type != SHT_NOBITS &&

@@ -119,7 +119,8 @@ static int read_headers(struct rewriter *r)
     if (!r->sections)
         return PREVIRT_E_MEMORY;
     memcpy(r->sections, r->bytes + head->e_shoff, length);
-    for (unsigned i = 1; i < head->e_shnum; i++)
+    /* the first, too, which names may be looked for in */
+    for (unsigned i = 0; i < head->e_shnum; i++)
         if (r->sections[i].sh_type != SHT_NOBITS &&
             !inside(r->sections[i].sh_offset, r->sections[i].sh_size, r->size))
             return fail(r, PREVIRT_E_TRUNCATED, "a section lies outside the file");

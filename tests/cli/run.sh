@@ -163,4 +163,11 @@ refused "truncated: descriptor" 3 3 'too early' $((notes + 4)) 20
 refused "truncated: beyond the section" 3 3 'too early' $((notes + 5)) 1
 refused "unfinished" 3 3 'finished' $((notes + 8)) 2
 
+# The names of sections are in section 0, which is nowhere: e_shstrndx; its sh_offset and sh_size.
+headers=$(readelf -hW guest | sed -n 's/.*Start of section headers: *\([0-9]*\) .*/\1/p')
+cp guest damaged
+poke damaged 50 0 0
+poke damaged $((headers + 16)) 0 0 0 20 377 377 377 17
+status 3 "section names nowhere: rewrite" rewrite --target native damaged -o none
+
 verdicts
