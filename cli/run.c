@@ -216,7 +216,8 @@ static int xen_status(int status)
 {
     enum {
         REASON_ENDED = 1,    /* src/vmm: PV_POWER_ENDED */
-        REASON_TABLE = 3,    /* backends/xen: the guest was not started */
+        REASON_REFUSED = 3,  /* src/vmm: PV_POWER_REFUSED */
+        REASON_SITES = 4,    /* src/vmm: PV_POWER_SITES */
         REASON_RESET = 0x20, /* backends/xen */
         REASON_GUEST = 0x40, /* src/vmm: PV_STATUS_GUEST */
     };
@@ -236,9 +237,9 @@ static int xen_status(int status)
         cli_error("the VMM ended the guest (reason and registers on the console)");
         return RUN_ENDED;
     }
-    if (number == REASON_TABLE) {
+    if (number == REASON_REFUSED || number == REASON_SITES) {
         cli_error("the VMM did not start the guest (reason on the console)");
-        return CLI_MALFORMED;
+        return number == REASON_SITES ? CLI_FINDINGS : CLI_MALFORMED;
     }
     if (number >= REASON_GUEST) {
         cli_error("the guest ended with %d", number - REASON_GUEST);

@@ -526,7 +526,8 @@ pv_trap_entries: /* 32 bytes each: vectors 0 to 19 */
     .irp v, 10,11,12,13
     TRAP \v, 1
     .endr
-    TRAP 14, 1 /* not this one: page_fault_entry */
+    .balign 32
+    .skip   32 /* 14: page_fault_entry */
     .balign 32
     TRAP 15, 0
     TRAP 16, 0

@@ -164,8 +164,6 @@ static void fast_update(void)
 
 int pv_xen_prepare(void)
 {
-    if (pv_guest.dead)
-        pv_xen_stop(7);
     pv_deliver(&pv_guest);
     if (pv_xen_queued || pv_xen_flushes || pv_xen_space != (int)pv_guest.current)
         x_activate(NULL, pv_guest.current);
@@ -180,5 +178,5 @@ int pv_xen_refill(void)
     pv_shadow_refill(&pv_guest);
     if (pv_xen_queued || pv_xen_flushes)
         x_activate(NULL, pv_guest.current);
-    return pv_guest.tables_changed || pv_guest.dead;
+    return pv_guest.tables_changed;
 }

@@ -46,7 +46,7 @@ void pv_xen_panic(const char *what, long value)
         pv_xen_write(w, 1);
     pv_xen_write(" ", 1);
     pv_xen_write(b, 17);
-    pv_xen_stop(3);
+    pv_xen_stop(PV_POWER_ENDED);
 }
 
 /*
@@ -131,7 +131,7 @@ void pv_xen_fatal(const unsigned long *frame)
               frame[0], frame[1], frame[2], frame[3], frame[4], frame[5],
               (unsigned long)pv_xen_shared()->vcpu_info[0].arch.cr2);
     pv_die(&pv_guest, "the VMM failed");
-    pv_xen_stop(5);
+    pv_xen_stop(PV_POWER_ENDED); /* of which it was already in the middle */
 }
 
 /* ---- start ---- */
@@ -221,8 +221,9 @@ void pv_xen_main(start_info_t *si)
     pv_shadow_init(&pv_guest);
     pv_devices_init(&pv_guest);
     if (!pv_guest_segment.size) {
-        pv_die(&pv_guest, "there is no guest in this image: previrt pack puts one in");
-        pv_xen_stop(3);
+        pv_refuse(&pv_guest, PV_POWER_REFUSED,
+                  "there is no guest in this image: previrt pack puts one in");
+        return;
     }
     boot = (struct pv_boot){.image = pv_guest_segment.image,
                             .size = pv_guest_segment.size,
@@ -230,7 +231,7 @@ void pv_xen_main(start_info_t *si)
                             .module_size = si->mod_len,
                             .command_line = (const char *)si->cmd_line};
     if (pv_load(&pv_guest, &boot) || pv_rewrite(&pv_guest, &boot, plan_memory, sizeof plan_memory))
-        pv_xen_stop(3);
+        return;
     pv_sync_descriptors(&pv_guest);
     x_segment_load(NULL, PV_DS, 0x18);
     x_segment_load(NULL, PV_ES, 0x18);

@@ -75,7 +75,7 @@ __attribute__((noreturn)) void pv_xen_panic(const char *what, long value);
 __attribute__((noreturn)) void pv_xen_stop(int status);
 
 /* entry.S calls these, and those of time.c and fast.c. */
-/* The start: does not return. */
+/* The start. It returns only if there is nothing to start, and the domain has been ended. */
 void pv_xen_main(start_info_t *si);
 /* An operation of a stub. */
 void pv_xen_operation(uint32_t number);

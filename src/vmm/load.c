@@ -30,7 +30,7 @@ static int load_segments(struct pv_vmm *vmm, struct pv_boot *boot)
         eh->e_ident[EI_CLASS] != ELFCLASS32 || eh->e_machine != EM_386 ||
         eh->e_phentsize != sizeof *ph || eh->e_phoff > size ||
         eh->e_phnum > (size - eh->e_phoff) / sizeof *ph) {
-        pv_die(vmm, "the guest is not an ELF32 executable for IA32");
+        pv_refuse(vmm, PV_POWER_REFUSED, "the guest is not an ELF32 executable for IA32");
         return -1;
     }
     ph = (const void *)(image + eh->e_phoff);
@@ -42,8 +42,9 @@ static int load_segments(struct pv_vmm *vmm, struct pv_boot *boot)
         p = pv_gpa(vmm, ph->p_paddr, ph->p_memsz);
         if (!p || ph->p_paddr < HIGH_START || ph->p_filesz > ph->p_memsz || ph->p_offset > size ||
             ph->p_filesz > size - ph->p_offset) {
-            pv_die(vmm, "segment %u (physical %#x, %u bytes) does not fit the file or memory", i,
-                   ph->p_paddr, ph->p_memsz);
+            pv_refuse(vmm, PV_POWER_REFUSED,
+                      "segment %u (physical %#x, %u bytes) does not fit the file or memory", i,
+                      ph->p_paddr, ph->p_memsz);
             return -1;
         }
         __builtin_memcpy(p, image + ph->p_offset, ph->p_filesz);
@@ -66,7 +67,8 @@ static int load_module(struct pv_vmm *vmm, struct pv_boot *boot)
     else
         boot->module_at = (vmm->ram_size - boot->module_size) & ~(uint64_t)PV_PAGE_MASK;
     if (boot->module_at < boot->end) {
-        pv_die(vmm, "no room for the ramdisk (%lu bytes)", (unsigned long)boot->module_size);
+        pv_refuse(vmm, PV_POWER_REFUSED, "no room for the ramdisk (%lu bytes)",
+                  (unsigned long)boot->module_size);
         return -1;
     }
     if (boot->module_size)

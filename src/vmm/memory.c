@@ -45,13 +45,11 @@ static int walk_pae(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk)
     entry = pv_gpa(vmm, (*entry & PTE_ADDRESS) + (va >> 21 & 511) * 8, 8);
     if (!entry || !((e = *entry) & PTE_P))
         return PV_WALK_ABSENT;
-    if (pv_reserved(vmm, e))
+    if (pv_pde_reserved(vmm, e))
         return PFE_P | PFE_RSVD;
     walk->flags = e & (PTE_P | PTE_RW | PTE_US | nx);
     walk->pte_size = 8;
-    if (e & PTE_PS) {
-        if (e & PDE_RESERVED_2M)
-            return PFE_P | PFE_RSVD;
+    if (pv_pde_large(vmm, e)) {
         walk->large = 1;
         walk->pte_gpa = (uint8_t *)entry - vmm->ram;
         walk->gpa = (e & PTE_ADDRESS & ~0x1fffffull) | (va & 0x1fffff);
@@ -77,11 +75,11 @@ static int walk_2level(struct pv_vmm *vmm, gva_t va, struct pv_walk *walk)
 
     if (!entry || !((e = *entry) & PTE_P))
         return PV_WALK_ABSENT;
+    if (pv_pde_reserved(vmm, e))
+        return PFE_P | PFE_RSVD;
     walk->flags = e & (PTE_P | PTE_RW | PTE_US);
     walk->pte_size = 4;
-    if ((e & PTE_PS) && (vmm->cpu.cr4 & CR4_PSE)) {
-        if (e & PDE_RESERVED_4M)
-            return PFE_P | PFE_RSVD;
+    if (pv_pde_large(vmm, e)) {
         walk->large = 1;
         walk->pte_gpa = (uint8_t *)entry - vmm->ram;
         walk->gpa = (e & 0xffc00000) | (va & 0x3fffff);

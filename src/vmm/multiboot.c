@@ -85,8 +85,8 @@ int pv_start_multiboot(struct pv_vmm *vmm, const struct pv_boot *boot, uint32_t 
     size_t n;
 
     if (flags) {
-        pv_die(vmm, "the kernel's Multiboot header asks for what is not offered (flags %#x)",
-               flags);
+        pv_refuse(vmm, PV_POWER_REFUSED,
+                  "the kernel's Multiboot header asks for what is not offered (flags %#x)", flags);
         return -1;
     }
     for (n = 0; boot->command_line[n] && n < COMMAND_LINE_MAX - 1; n++)

@@ -96,23 +96,45 @@ void pv_printf(struct pv_vmm *vmm, const char *format, ...)
     vmm->backend.console(vmm->backend.context, line.text, line.length);
 }
 
+/* How a guest is ended: says (what), the reason, and is dead. 0: it was already. */
+static int last_words(struct pv_vmm *vmm, const char *what, const char *format, va_list ap)
+{
+    struct line line = {.length = 0};
+
+    if (vmm->dead)
+        return 0;
+    vmm->dead = 1;
+    previrt_bus_flush(&vmm->pc.bus);
+    format_line(&line, format, ap);
+    pv_printf(vmm, "\nprevirt: %s: ", what);
+    vmm->backend.console(vmm->backend.context, line.text, line.length);
+    pv_printf(vmm, "\n");
+    return 1;
+}
+
+void pv_refuse(struct pv_vmm *vmm, int status, const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    if (last_words(vmm, "the guest is not started", format, ap))
+        vmm->backend.power(vmm->backend.context, status);
+    va_end(ap);
+}
+
 void pv_die(struct pv_vmm *vmm, const char *format, ...)
 {
     struct pv_cpu *cpu = &vmm->cpu;
-    struct line line = {.length = 0};
     va_list ap;
+    int first;
 
-    if (vmm->dead)
-        return;
-    vmm->dead = 1;
-    previrt_bus_flush(&vmm->pc.bus);
     va_start(ap, format);
-    format_line(&line, format, ap);
+    first = last_words(vmm, "the guest is ended", format, ap);
     va_end(ap);
-    pv_printf(vmm, "\nprevirt: the guest is ended: ");
-    vmm->backend.console(vmm->backend.context, line.text, line.length);
+    if (!first)
+        return;
     pv_printf(vmm,
-              "\nprevirt: eip %08x eflags %08x if %u %s mode cr0 %08x cr2 %08x cr3 %08x cr4 %08x\n",
+              "previrt: eip %08x eflags %08x if %u %s mode cr0 %08x cr2 %08x cr3 %08x cr4 %08x\n",
               (uint32_t)cpu->eip, (uint32_t)cpu->eflags, pv_if(vmm->page),
               cpu->user ? "user" : "kernel", cpu->cr0, cpu->cr2, cpu->cr3, cpu->cr4);
     pv_printf(

@@ -72,7 +72,8 @@ int pv_rewrite(struct pv_vmm *vmm, const struct pv_boot *boot, void *plan_memory
         }
     }
     if (!notes) {
-        pv_die(vmm, "the guest has no patch-up table: it was not built through previrt");
+        pv_refuse(vmm, PV_POWER_REFUSED,
+                  "the guest has no patch-up table: it was not built through previrt");
         return -1;
     }
     pv_target(vmm, &target);
@@ -89,12 +90,14 @@ int pv_rewrite(struct pv_vmm *vmm, const struct pv_boot *boot, void *plan_memory
     if (status == PREVIRT_OK)
         status = previrt_commit(plan, NULL, 0);
     if (status) {
-        pv_die(vmm, "the patch-up table is refused: %s", previrt_strerror(status));
+        pv_refuse(vmm, status == PREVIRT_E_REFUSED ? PV_POWER_SITES : PV_POWER_REFUSED,
+                  "the patch-up table is refused: %s", previrt_strerror(status));
         return -1;
     }
     previrt_plan_stats(plan, &stats);
     if (!stats.sites) {
-        pv_die(vmm, "the guest has no patch-up table: it was not built through previrt");
+        pv_refuse(vmm, PV_POWER_REFUSED,
+                  "the guest has no patch-up table: it was not built through previrt");
         return -1;
     }
     pv_stub_copy_untranslated(stubs);

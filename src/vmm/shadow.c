@@ -173,20 +173,15 @@ static uint64_t read_pde(struct pv_vmm *vmm, gva_t va)
         if (!e || !(*e & PTE_P))
             return 0;
         e = pv_gpa(vmm, (*e & PTE_ADDRESS) + (va >> 21 & 511) * 8, 8);
-        if (!e || !(*e & PTE_P) || pv_reserved(vmm, *e))
-            return 0;
-        return (*e & PTE_PS) && (*e & PDE_RESERVED_2M) ? 0 : *e;
+        return e && (*e & PTE_P) && !pv_pde_reserved(vmm, *e) ? *e : 0;
     } else {
         uint32_t *e = pv_gpa(vmm, (vmm->cpu.cr3 & ~PV_PAGE_MASK) + (va >> 22) * 4, 4);
 
-        if (!e || !(*e & PTE_P))
+        if (!e || !(*e & PTE_P) || pv_pde_reserved(vmm, *e))
             return 0;
-        if (!(vmm->cpu.cr4 & CR4_PSE))
+        if (!pv_pde_large(vmm, *e))
             return *e & ~PTE_PS;
-        if (!(*e & PTE_PS))
-            return *e;
-        /* the half of the 4 MiB page that this stretch is */
-        return *e & PDE_RESERVED_4M ? 0 : *e | (va & 0x200000);
+        return *e | (va & 0x200000); /* the half of the 4 MiB page that this stretch is */
     }
 }
 

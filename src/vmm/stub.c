@@ -9,7 +9,7 @@
 #include "vmm.h"
 
 #define OPCODE_MOVB_IMM  0xc6 /* /0 with ModRM 05: movb $imm8, disp32 */
-#define OPCODE_GRP1_IMM8 0x80 /* /7 with ModRM 3d: cmpb $imm8, disp32 */
+#define OPCODE_CMPB_IMM  0x80 /* /7 with ModRM 3d: cmpb $imm8, disp32 */
 #define MODRM_MOV_DISP32 0x05
 #define MODRM_CMP_DISP32 0x3d
 #define OPCODE_JNE8      0x75
@@ -69,7 +69,7 @@ static void put_movb(struct code *c, uint32_t field, uint8_t value)
 
 static void put_cmpb(struct code *c, uint32_t field, uint8_t value)
 {
-    PUT(c, OPCODE_GRP1_IMM8, MODRM_CMP_DISP32);
+    PUT(c, OPCODE_CMPB_IMM, MODRM_CMP_DISP32);
     put32(c, c->vmm->low_base + field);
     PUT(c, value);
 }
@@ -199,7 +199,6 @@ static void emit_exit(struct code *c)
 {
     const struct pv_stubs *stubs = &c->vmm->stubs;
 
-    c->stub->push = (uint8_t)(c->at - c->q->code);
     PUT(c, OPCODE_PUSH32);
     put32(c, stubs->count);
     mark(c, PV_STUB_NUMBER);
@@ -279,9 +278,11 @@ void pv_stub_copy_untranslated(struct pv_stubs *stubs)
     __builtin_memcpy(stubs->untranslated, stubs->memory, stubs->size);
     for (uint32_t i = 0; i < stubs->count; i++) {
         const struct pv_stub *stub = &stubs->stub[i];
-        uint8_t *number = stubs->untranslated + (stub->address - stubs->address) + stub->push + 1;
+        const unsigned last = stub->marks - 1u;
+        uint8_t *number = stubs->untranslated + (stub->address - stubs->address) +
+                          stub->mark[last].offset - sizeof(uint32_t);
 
-        if (!stub->push && stub->mark[0].effect != PV_STUB_NUMBER) /* it pushes none */
+        if (stub->mark[last].effect != PV_STUB_NUMBER)
             continue;
         number[3] |= PV_STUB_UNTRANSLATED >> 24;
     }

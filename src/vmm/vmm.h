@@ -199,9 +199,11 @@ struct pv_backend {
 #define PV_STATUS_GUEST 0x40u
 
 /* Statuses for power() */
-#define PV_POWER_RESET 0 /* the guest reset its machine */
-#define PV_POWER_ENDED 1 /* the VMM ended the guest: pv_die() */
-#define PV_POWER_PANIC 9 /* the guest's kernel panicked */
+#define PV_POWER_RESET   0 /* the guest reset its machine */
+#define PV_POWER_ENDED   1 /* the VMM ended the guest: pv_die() */
+#define PV_POWER_REFUSED 3 /* the guest was not started: pv_refuse() */
+#define PV_POWER_SITES   4 /* nor was it, since not all sites can be rewritten */
+#define PV_POWER_PANIC   9 /* the guest's kernel panicked */
 
 #define PV_TYPED       4096u
 #define PV_SPACES      48
@@ -271,7 +273,6 @@ enum pv_stub_effect {
 struct pv_stub {
     gva_t address;
     uint8_t size;
-    uint8_t push; /* offset of `push $number` */
     uint8_t marks;
     struct {
         uint8_t offset,
@@ -437,6 +438,18 @@ static inline int pv_reserved(const struct pv_vmm *vmm, uint64_t e)
 {
     return (e & (PTE_RESERVED | (vmm->cpu.efer & EFER_NXE ? 0 : PTE_NX))) != 0;
 }
+/* Whether a present page-directory entry, of either format, maps a large page; has such bits. */
+static inline int pv_pde_large(const struct pv_vmm *vmm, uint64_t e)
+{
+    return (e & PTE_PS) && (vmm->cpu.cr4 & (CR4_PAE | CR4_PSE));
+}
+static inline int pv_pde_reserved(const struct pv_vmm *vmm, uint64_t e)
+{
+    const int pae = (vmm->cpu.cr4 & CR4_PAE) != 0;
+
+    return (pae && pv_reserved(vmm, e)) ||
+           (pv_pde_large(vmm, e) && (e & (pae ? PDE_RESERVED_2M : PDE_RESERVED_4M)));
+}
 /* copy; 0 or the faulting address's page-fault error code | 0x100 with cr2 in (*fault) */
 int pv_read(struct pv_vmm *vmm, gva_t va, void *out, size_t size, gva_t *fault);
 int pv_write(struct pv_vmm *vmm, gva_t va, const void *in, size_t size, gva_t *fault);
@@ -535,6 +548,9 @@ void pv_time(struct pv_vmm *vmm);            /* advance the devices to now, arm 
 /* report.c */
 void pv_printf(struct pv_vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void pv_die(struct pv_vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same before the guest has started: the reason is all that there is to say. */
+void pv_refuse(struct pv_vmm *vmm, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* everything, or what came since the mark */
 void pv_dump_counters(struct pv_vmm *vmm, int since_mark);
 /* the guest ends of itself: 0 reset, else failure */
@@ -551,12 +567,12 @@ struct pv_boot {
     uint64_t end; /* of the image in guest-physical memory */
     gpa_t module_at;
 };
-/* Loads and gets ready to start; 0, or -1 after pv_die(). */
+/* Loads and gets ready to start; 0, or -1 after pv_refuse(). */
 int pv_load(struct pv_vmm *vmm, struct pv_boot *boot);
 /* The virtual CPU as boot loaders hand it over, with a GDT of flat segments in the guest's memory.
  */
 void pv_start_state(struct pv_vmm *vmm);
-/* rewrite.c: the same guest's sites become inlined code and stubs; 0, or -1 after pv_die().
+/* rewrite.c: the same guest's sites become inlined code and stubs; 0, or -1 after pv_refuse().
  * (plan_memory) stays in use. */
 int pv_rewrite(struct pv_vmm *vmm, const struct pv_boot *boot, void *plan_memory, size_t plan_size);
 int pv_start_linux(struct pv_vmm *vmm, const struct pv_boot *boot);

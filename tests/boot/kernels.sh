@@ -13,7 +13,7 @@ test_kernel()
         [ -f "$sources/$file" ] || file=../raw/$file
         gcc "$@" -m32 -march=i686 -O1 -ffreestanding -fno-omit-frame-pointer -fno-pie -fno-stack-protector \
             -fcf-protection=none -fno-asynchronous-unwind-tables -mgeneral-regs-only -Wall -Wextra -Werror \
-            -DOFFSET="$offset" -c "$sources/$file" -o "$output-$(basename "${file%.*}").o"
+            -I"$top/include" -DOFFSET="$offset" -c "$sources/$file" -o "$output-$(basename "${file%.*}").o"
     done
     ld -m elf_i386 --no-warn-rwx-segments --defsym "OFFSET=$offset" -T "$raw/kernel.ld" "$output-start.o" \
         "$output-kernel.o" -o "$output"

@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define COM1      0x3f8
-#define EXIT_PORT 0xf4
+#include "../../backends/raw/ports.h"
+
 #define PIC1_MASK 0x21
 #define PIC2_MASK 0xa1
 #define KEYBOARD  0x64
@@ -36,26 +36,10 @@ struct pointer {
 extern char isr_table[], stack_top[], user_stack_top[]; /* start.S */
 void kernel_main(uint32_t magic, uint32_t information);
 
-static inline void outb(uint16_t port, uint8_t value)
-{
-    __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static inline uint8_t inb(uint16_t port)
-{
-    uint8_t value;
-
-    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-    return value;
-}
-
 static inline void print(const char *s)
 {
-    for (; *s; s++) {
-        while (!(inb(COM1 + 5) & 0x20))
-            ;
-        outb(COM1, (uint8_t)*s);
-    }
+    while (*s)
+        pv_putc(*s++);
 }
 
 static inline void print_hex(uint32_t value)
@@ -139,8 +123,8 @@ static inline void load_segments(uint64_t *gdt, size_t size, uint32_t *tss, size
 __attribute__((noreturn)) static inline void end_machine(unsigned failures)
 {
     if (failures)
-        outb(EXIT_PORT, (uint8_t)(failures > 0x4f ? 0x4f : failures));
-    outb(KEYBOARD, 0xfe); /* pulse the reset line */
+        pv_outb(PREVIRT_RAW_EXIT_PORT, (uint8_t)(failures > 0x4f ? 0x4f : failures));
+    pv_outb(KEYBOARD, 0xfe); /* pulse the reset line */
     for (;;)
         __asm__ volatile("hlt");
 }

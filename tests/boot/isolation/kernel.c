@@ -82,7 +82,7 @@ void trap(struct frame *frame)
     if (!resume) {
         print("unexpected");
         verdict("exception", 0);
-        outb(EXIT_PORT, 0x5f);
+        pv_outb(PREVIRT_RAW_EXIT_PORT, 0x5f);
         for (;;)
             __asm__ volatile("cli\nhlt");
     }
@@ -319,7 +319,7 @@ static __attribute__((noreturn)) void end(const char *line, uint32_t *directory)
         __asm__ volatile("movl $0xb00b1e5, %%ebx\nmovl %0, %%esp\nud2" : : "r"(NOWHERE));
     }
     print("isolation: it went on\r\n");
-    outb(EXIT_PORT, 0x11);
+    pv_outb(PREVIRT_RAW_EXIT_PORT, 0x11);
     for (;;)
         __asm__ volatile("cli\nhlt");
 }
@@ -337,8 +337,8 @@ void kernel_main(uint32_t magic, uint32_t information)
         idt[vector] =
             gate(vector, vector == SYSTEM_CALL || vector == BP ? GATE_USER : GATE_INTERRUPT);
     __asm__ volatile("lidt %0" : : "m"(pointer));
-    outb(PIC1_MASK, 0xff);
-    outb(PIC2_MASK, 0xff);
+    pv_outb(PIC1_MASK, 0xff);
+    pv_outb(PIC2_MASK, 0xff);
 
     /* The kernel's memory becomes the kernel's alone, and user pages get a table. */
     __asm__ volatile("movl %%cr3, %0" : "=r"(directory));

@@ -39,7 +39,7 @@ void trap(const uint32_t *frame)
     for (unsigned i = 10; i < 15; i++)
         print_hex(frame[i]);
     print("\r\n");
-    outb(EXIT_PORT, 0x5f);
+    pv_outb(PREVIRT_RAW_EXIT_PORT, 0x5f);
     for (;;)
         ;
 }
@@ -108,8 +108,8 @@ static void verdict(const char *name, uint32_t found)
 void kernel_main(uint32_t magic, uint32_t information)
 {
     (void)magic, (void)information;
-    outb(PIC1_MASK, 0xff);
-    outb(PIC2_MASK, 0xff);
+    pv_outb(PIC1_MASK, 0xff);
+    pv_outb(PIC2_MASK, 0xff);
     ((uint32_t *)(cr3() + OFFSET))[PLACE / PAGE / ENTRIES] =
         physical(page_table) | PRESENT | WRITABLE;
     map(PLACE, 0);

@@ -85,7 +85,7 @@ void trap(struct frame *frame)
     if (frame->vector == VECTOR_IRQ0) {
         ticks++;
         tick_eip = frame->eip;
-        outb(PIC1, 0x20); /* end of interrupt */
+        pv_outb(PIC1, 0x20); /* end of interrupt */
         return;
     }
     seen_vector = frame->vector;
@@ -108,7 +108,7 @@ void trap(struct frame *frame)
             print_hex(frame->error);
             print_hex(frame->eip);
             print("\r\n");
-            outb(EXIT_PORT, 0x5f);
+            pv_outb(PREVIRT_RAW_EXIT_PORT, 0x5f);
             __asm__ volatile("cli\nhlt");
         }
         frame->eip = resume;
@@ -143,7 +143,7 @@ static void test_flags(void)
         good &= half == (patterns[i] | 2);
     }
     verdict("pushf and popf keep every flag", good);
-    outb(PIC1_MASK, 0xff);
+    pv_outb(PIC1_MASK, 0xff);
     __asm__ volatile("stc\nsti\npushf\npopl %0" : "=r"(value));
     good = (value & (IF | CF)) == (IF | CF);
     __asm__ volatile("stc\ncli\npushf\npopl %0" : "=r"(value));
@@ -161,15 +161,15 @@ static int behind_site(void)
 
 static void pit(unsigned mode, unsigned count)
 {
-    outb(PIT_COMMAND, (uint8_t)(0x30 | mode << 1)); /* counter 0, low then high byte */
-    outb(PIT_0, (uint8_t)count);
-    outb(PIT_0, (uint8_t)(count >> 8));
+    pv_outb(PIT_COMMAND, (uint8_t)(0x30 | mode << 1)); /* counter 0, low then high byte */
+    pv_outb(PIT_0, (uint8_t)count);
+    pv_outb(PIT_0, (uint8_t)(count >> 8));
 }
 
 static int irq0_pending(void)
 {
-    outb(PIC1, 0x0a); /* OCW3: read the request register */
-    return inb(PIC1) & 1;
+    pv_outb(PIC1, 0x0a); /* OCW3: read the request register */
+    return pv_inb(PIC1) & 1;
 }
 
 static void test_hlt(void)
@@ -178,7 +178,7 @@ static void test_hlt(void)
 
     /* One shot each. With the interrupt pending already, an interrupt between sti and hlt would be
      * lost: nothing would end the hlt. */
-    outb(PIC1_MASK, 0xfe);
+    pv_outb(PIC1_MASK, 0xfe);
     for (unsigned i = 0; i < 200; i++) {
         uint32_t before = ticks;
 
@@ -258,7 +258,7 @@ static void test_io(void)
     from = masks;
     count = 4;
     __asm__ volatile("rep outsb" : "+S"(from), "+c"(count) : "d"(PIC1_MASK) : "memory");
-    good = count == 0 && from == masks + 4 && inb(PIC1_MASK) == 0xfb;
+    good = count == 0 && from == masks + 4 && pv_inb(PIC1_MASK) == 0xfb;
     to = bytes;
     count = 3;
     __asm__ volatile("rep insb" : "+D"(to), "+c"(count) : "d"(PIC1_MASK) : "memory");
@@ -266,13 +266,13 @@ static void test_io(void)
     from = masks + 1;
     count = 7;
     __asm__ volatile("std\noutsb\ncld" : "+S"(from) : "d"(PIC1_MASK) : "memory");
-    good &= from == masks && inb(PIC1_MASK) == 0xf2;
+    good &= from == masks && pv_inb(PIC1_MASK) == 0xf2;
     from = &bridge;
     __asm__ volatile("outsl" : "+S"(from) : "d"(PCI_ADDRESS) : "memory");
     to = &whole;
     __asm__ volatile("insl" : "+D"(to) : "d"(PCI_DATA) : "memory");
     verdict("ins and outs", good && whole == 0x12378086);
-    outb(PIC1_MASK, 0xff);
+    pv_outb(PIC1_MASK, 0xff);
 }
 
 /* ---- control transfers ---- */
@@ -649,7 +649,7 @@ static void test_storm(void)
     uint32_t before, good = 1, value, low, high;
     uint16_t half;
 
-    outb(PIC1_MASK, 0xfe);
+    pv_outb(PIC1_MASK, 0xfe);
     pit(2, 60); /* about 20,000 a second */
     before = ticks;
     __asm__ volatile("sti");
@@ -705,12 +705,12 @@ void kernel_main(uint32_t magic, uint32_t information)
     idt[VECTOR_BACK] = gate(VECTOR_BACK, GATE_USER);
     idt[VECTOR_IRQ0] = gate(VECTOR_IRQ0, GATE_INTERRUPT);
 
-    outb(PIC1, 0x11); /* ICW1 to ICW4: cascade, IRQ 0 to 7 at vector 32, 8086 mode */
-    outb(PIC1_MASK, VECTOR_IRQ0);
-    outb(PIC1_MASK, 0x04);
-    outb(PIC1_MASK, 0x01);
-    outb(PIC2_MASK, 0xff);
-    outb(PIC1_MASK, 0xff);
+    pv_outb(PIC1, 0x11); /* ICW1 to ICW4: cascade, IRQ 0 to 7 at vector 32, 8086 mode */
+    pv_outb(PIC1_MASK, VECTOR_IRQ0);
+    pv_outb(PIC1_MASK, 0x04);
+    pv_outb(PIC1_MASK, 0x01);
+    pv_outb(PIC2_MASK, 0xff);
+    pv_outb(PIC1_MASK, 0xff);
 
     verdict("the Multiboot magic", magic == 0x2badb002);
     test_flags();
