@@ -223,8 +223,8 @@ static int xen_status(int status)
     };
     int number = (status - 1) / 2;
 
-    if (status == 0) { /* a reset that is not the guest's */
-        cli_error("the hypervisor ended the guest (reason on the console)");
+    if (status == 0) { /* a reset that is not the guest's, or Control-A X */
+        cli_error("the machine was ended, not by the guest (reason on the console)");
         return RUN_ENDED;
     }
     if (status % 2 == 0 || status == 1) {
@@ -295,6 +295,8 @@ static int wait_for(pid_t child, const struct run_options *options, const sigset
 
 static int run(const struct run_options *options, const char *loader, char *modules, char *append)
 {
+    /* On a terminal Control-C and the like are for the guest; the multiplexer has a way out. */
+    const int terminal = isatty(STDIN_FILENO);
     char *arguments[ARGUMENTS_MAX] = {(char *)(options->xen ? QEMU_X86_64 : QEMU),
                                       "-accel",
                                       "tcg",
@@ -303,7 +305,7 @@ static int run(const struct run_options *options, const char *loader, char *modu
                                       "-display",
                                       "none",
                                       "-serial",
-                                      "stdio",
+                                      terminal ? "mon:stdio" : "stdio",
                                       "-monitor",
                                       "none",
                                       "-no-reboot",
@@ -335,6 +337,8 @@ static int run(const struct run_options *options, const char *loader, char *modu
         }
         arguments[count++] = *more;
     }
+    if (terminal)
+        fprintf(stderr, "previrt run: Control-A X ends the machine\n");
     sigemptyset(&signals);
     sigaddset(&signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &signals, &old);
